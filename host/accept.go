@@ -1,0 +1,194 @@
+package host
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"weir/netpoll"
+)
+
+const (
+	// acceptsPerTurn bounds how long accepting keeps the poller's goroutine.
+	acceptsPerTurn = 64
+
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// acceptor takes connections from one listener. It is a lane of its own, like a
+// connection: readiness, and the end of a pause, post; whoever finds it free
+// runs it.
+type acceptor struct {
+	srv  *Server
+	ln   Listener
+	node wheelNode // the end of a pause
+
+	mu      sync.Mutex // below
+	running bool
+	again   bool
+	stopped bool
+
+	pause time.Duration // owner: the last pause; 0 after a success
+}
+
+// Ready is the poller's call.
+func (a *acceptor) Ready(netpoll.Event) { a.wakeUp() }
+
+// fire is the wheel's call: the pause is over.
+func (a *acceptor) fire(int64) { a.wakeUp() }
+
+func (a *acceptor) wakeUp() {
+	a.mu.Lock()
+	start := !a.running && !a.stopped
+	a.again = true
+	a.running = a.running || start
+	a.mu.Unlock()
+	if start && a.Run() {
+		a.srv.exec.Submit(a)
+	}
+}
+
+// Run implements pool.Task: it accepts until the backlog is empty.
+func (a *acceptor) Run() (more bool) {
+	for {
+		a.mu.Lock()
+		if a.stopped || !a.again {
+			a.running = false
+			a.mu.Unlock()
+			return false
+		}
+		a.again = false
+		a.mu.Unlock()
+		for range acceptsPerTurn {
+			sock, err := a.ln.Accept()
+			if err == nil {
+				a.pause = 0
+				a.srv.welcome(sock)
+				continue
+			}
+			if !errors.Is(err, netpoll.ErrWouldBlock) && !errors.Is(err, netpoll.ErrClosed) {
+				a.backOff(err)
+			}
+			more = true
+			break
+		}
+		if !more { // the backlog is longer than a turn
+			a.mu.Lock()
+			a.again = true
+			a.mu.Unlock()
+			return true
+		}
+		more = false
+	}
+}
+
+// backOff pauses accepting after an error such as EMFILE. The connections wait
+// in the backlog meanwhile; nothing spins.
+func (a *acceptor) backOff(err error) {
+	s := a.srv
+	a.pause = min(max(2*a.pause, acceptPauseMin), acceptPauseMax)
+	s.acceptErrors.Add(1)
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	s.log.Warn("cannot accept; trying again", "err", err, "errno", int(errno), "pause", a.pause)
+	s.wheel.schedule(&a.node, s.clock.Mono()+int64(a.pause))
+}
+
+// stop ends accepting and closes the listener.
+func (a *acceptor) stop() error {
+	a.mu.Lock()
+	stopped := a.stopped
+	a.stopped = true
+	a.mu.Unlock()
+	if stopped {
+		return nil
+	}
+	a.srv.wheel.cancel(&a.node)
+	return a.ln.Close()
+}
+
+// welcome admits a new socket, or answers 503 and closes it.
+func (s *Server) welcome(sock Socket) {
+	addr := sock.RemoteAddr().Addr()
+	if why, ok := s.admit(addr); !ok {
+		s.shed.Add(1)
+		s.log.Debug("connection refused", "reason", why, "remote", addr)
+		// The socket's buffer is empty: the answer fits or the peer is gone.
+		_, _ = sock.Write(answers[http.StatusServiceUnavailable].append(nil, nil))
+		_ = sock.CloseWrite()
+		sock.Close()
+		return
+	}
+	now := s.clock.Mono()
+	c := &Conn{srv: s, sock: sock, shaking: true, lastHeard: now}
+	c.deadline = now + int64(s.opts.Server.HandshakeTimeout)
+	c.node.owner = c
+	s.hub.add(c)
+	s.wheel.schedule(&c.node, c.deadline)
+	if err := sock.Start(c); err != nil {
+		s.log.Warn("connection lost: the poller refuses it", "err", err)
+		c.wakeUp(inReset)
+	}
+}
+
+// admit counts a connection in, or says why not.
+func (s *Server) admit(addr netip.Addr) (why string, ok bool) {
+	limits := &s.opts.Server
+	if s.exec.Overloaded() {
+		return "overloaded", false
+	}
+	s.admitMu.Lock()
+	defer s.admitMu.Unlock()
+	switch {
+	case s.open >= limits.MaxConnections:
+		return "max_connections", false
+	case s.handshakes >= limits.MaxHandshakes:
+		return "max_handshakes", false
+	case limits.MaxConnectionsPerIP > 0 && s.perIP[addr] >= limits.MaxConnectionsPerIP:
+		return "max_connections_per_ip", false
+	}
+	s.open++
+	s.handshakes++
+	s.accepted++
+	if limits.MaxConnectionsPerIP > 0 {
+		s.perIP[addr]++
+	}
+	return "", true
+}
+
+// leaveHandshake frees c's place among the handshakes, once.
+func (c *Conn) leaveHandshake() {
+	if !c.shaking {
+		return
+	}
+	c.shaking = false
+	c.srv.admitMu.Lock()
+	c.srv.handshakes--
+	c.srv.admitMu.Unlock()
+}
+
+// closed counts a connection out.
+func (s *Server) closed(c *Conn) {
+	why := causeNone
+	if c.end != nil {
+		why = c.end.cause
+	}
+	s.closes[why].Add(1)
+	s.admitMu.Lock()
+	defer s.admitMu.Unlock()
+	s.open--
+	if s.opts.Server.MaxConnectionsPerIP > 0 {
+		addr := c.sock.RemoteAddr().Addr()
+		if s.perIP[addr]--; s.perIP[addr] <= 0 {
+			delete(s.perIP, addr)
+		}
+	}
+	if s.open == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}

@@ -1,0 +1,157 @@
+package host
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"weir/netpoll"
+	"weir/pool"
+	"weir/runtime"
+)
+
+// connID names a connection to guests: its slot in the hub (low 32 bits) and
+// how often that slot was used (high 32 bits, never 0). A handler can only reach
+// connections of its own module (hub.find), so a guessed id is worth nothing.
+type connID uint64
+
+// phase is where a connection stands in its life; it only grows.
+type phase uint8
+
+const (
+	phaseHandshake phase = iota // its request is not answered yet
+	phaseOpen                   // WebSocket messages flow
+	phaseClosing                // our Close frame went first; the peer's is awaited
+	phaseLingering              // both are done, or the peer failed: FIN sent, input thrown away
+	phaseDead                   // nothing is left but the struct
+)
+
+// Conn is one client. It is its own lane, its own pool task, its own poller
+// handler and its own deadline, so that none of these costs an allocation. What
+// only some connections need stands behind pointers: an idle one is 200 bytes.
+type Conn struct {
+	srv  *Server
+	sock Socket
+	id   connID
+
+	// inbox is the lane: bit owned and what was posted (lane.go).
+	inbox atomic.Uint32
+
+	// Below: the lane. Only the goroutine that has it may touch these.
+
+	phase     phase
+	told      toldBits   // which life events the handler has had
+	pinged    bool       // our ping waits for any frame of the peer
+	peerGone  bool       // the socket read EOF or an error
+	sawHangup bool       // readiness said that the peer hung up: read to the end
+	finSent   bool       // our side of the socket is closed
+	shaking   bool       // counted among the handshakes
+	end       *closeInfo // how it ended; set once phase > phaseOpen
+	held      *pool.Buf  // bytes read but not understood yet
+	asm       *assembly  // an incomplete message
+	lastHeard int64      // Mono ns when the last bytes came
+	control   bucket     // pings and pongs of the peer
+	deadline  int64      // Mono ns by which the phase must be over; 0 none
+
+	// Fixed when the connection opens, before owner is set.
+
+	route *route
+	attrs *attrs // what the handshake said
+
+	// owner is the module whose handlers may name this connection; nil until
+	// open, and what makes the fields above visible to other lanes.
+	owner atomic.Pointer[tenant]
+
+	node wheelNode // the connection's one deadline; the wheel guards it
+
+	mu sync.Mutex // below: any goroutine
+
+	writing bool // somebody is in Write, or gathers what it will write
+	retry   bool // the socket became writable while somebody wrote
+	blocked bool // the socket is full; Writable is awaited
+	sealed  bool // the Close frame is queued: nothing may follow it
+	dead    bool // torn down; the writer closes the socket if there is one
+	out     *outQueue
+	more    *extras
+}
+
+// attrs are what the handshake said of a connection and a handler may ask for.
+// They never change; connections that said the same share one.
+type attrs struct {
+	uri      string   // request target as it came
+	protocol string   // subprotocol, "" when none
+	kept     []string // values of the module's KeepHeaders, in their order
+}
+
+// extras is what most connections never need. Conn.mu guards it.
+type extras struct {
+	asked   closeInfo // a close that a handler or the server wants
+	granted *runtime.Instance
+	waitsOn *generation
+	joined  []*membership
+	timers  map[int64]*guestTimer
+	due     []*guestTimer
+	state   []byte // the handler's attachment
+}
+
+// extrasLocked is c.more, made when it is missing.
+func (c *Conn) extrasLocked() *extras {
+	if c.more == nil {
+		c.more = new(extras)
+	}
+	return c.more
+}
+
+// toldBits are the life events that are behind a connection.
+type toldBits uint8
+
+const (
+	toldUpgrade toldBits = 1 << iota
+	toldOpen
+	toldClose
+	toldDrain
+)
+
+// closeInfo is how a connection ends.
+type closeInfo struct {
+	code   uint16 // what the handler hears; 0: nothing decided yet
+	clean  bool   // Close frames went both ways
+	reason string
+	cause  cause // for the counters and the log
+}
+
+// Ready is the poller's call: it runs on the shard's goroutine. Queued frames
+// are written at once, even while a handler has the lane.
+func (c *Conn) Ready(ev netpoll.Event) {
+	if ev&netpoll.Writable != 0 {
+		c.writable()
+	}
+	bits := uint32(0)
+	if ev&netpoll.Readable != 0 {
+		bits |= inRead
+	}
+	if ev&netpoll.Hangup != 0 {
+		bits |= inRead | inHangup
+	}
+	if bits != 0 && c.post(bits) {
+		c.srv.runInline(c)
+	}
+}
+
+// fire is the wheel's call: the deadline has come.
+func (c *Conn) fire(int64) { c.wakeUp(inDeadline) }
+
+// Granted is the instance pool's call: the instance that the lane waits for is
+// free, or (nil) a place to make one is.
+func (c *Conn) Granted(inst *runtime.Instance) {
+	c.mu.Lock()
+	c.extrasLocked().granted = inst
+	c.mu.Unlock()
+	c.unpark()
+}
+
+// closed reports whether the handler may still send to c. Any goroutine.
+func (c *Conn) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sealed || c.dead || c.more != nil && c.more.asked.cause != causeNone
+}

@@ -1,0 +1,82 @@
+package host
+
+import (
+	"net/http"
+
+	"github.com/gobwas/ws"
+)
+
+// checkDeadline does what time demands: it ends what took too long, pings who
+// is silent, and sets the wheel for the next look. Deadlines only ever move
+// later while messages flow, so a busy connection never touches the wheel.
+func (c *Conn) checkDeadline(t *turn) {
+	limits := &c.srv.opts.WebSocket
+	switch c.phase {
+	case phaseHandshake:
+		if t.now >= c.deadline {
+			c.answer(t, answers[http.StatusRequestTimeout], causeHandshakeTimeout)
+			return
+		}
+		c.srv.wheel.schedule(&c.node, c.deadline)
+		return
+	case phaseClosing:
+		if t.now >= c.deadline {
+			c.linger(t)
+			c.deadline = t.now // it had its time
+		}
+		return
+	case phaseLingering, phaseDead:
+		return // step looks
+	}
+
+	if at := c.stalledSince(); at != 0 && t.now-at >= int64(limits.WriteTimeout) {
+		c.fail(t, causeSlowConsumer)
+		return
+	}
+	if c.asm != nil && t.now-c.asm.since >= int64(limits.MessageTimeout) {
+		c.fail(t, causeSlowMessage)
+		return
+	}
+	if t.now-c.lastHeard >= int64(limits.IdleTimeout) {
+		c.fail(t, causeIdle)
+		return
+	}
+	if c.pinged && t.now >= c.deadline {
+		c.fail(t, causePingTimeout)
+		return
+	}
+	if !c.pinged && t.now-c.lastHeard >= int64(limits.PingInterval) {
+		c.pinged = true
+		c.deadline = t.now + int64(limits.PongTimeout)
+		c.sendControl(t, ws.OpPing, nil)
+		t.stats.pings.Add(1)
+	}
+	c.srv.wheel.schedule(&c.node, c.nextDeadline())
+}
+
+// nextDeadline is when an open connection must be looked at again.
+func (c *Conn) nextDeadline() int64 {
+	limits := &c.srv.opts.WebSocket
+	next := c.lastHeard + int64(min(limits.PingInterval, limits.IdleTimeout))
+	if c.pinged {
+		next = min(c.deadline, c.lastHeard+int64(limits.IdleTimeout))
+	}
+	if c.asm != nil {
+		next = min(next, c.asm.since+int64(limits.MessageTimeout))
+	}
+	if at := c.stalledSince(); at != 0 {
+		next = min(next, at+int64(limits.WriteTimeout))
+	}
+	return next
+}
+
+// stalledSince is since when the frame at the head of the queue has waited for
+// a full socket; 0 when it does not.
+func (c *Conn) stalledSince() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out == nil || !c.blocked {
+		return 0
+	}
+	return c.out.stalledAt
+}

@@ -1,0 +1,196 @@
+package host
+
+import (
+	"errors"
+
+	"weir/runtime"
+)
+
+// verdict is how a step of a lane ended.
+type verdict uint8
+
+const (
+	vDone   verdict = iota // nothing left to do now
+	vMore                  // the turn is spent, or needs a worker: to the tail of the run queue
+	vWait                  // every instance is busy: park until one is granted
+	vFailed                // no instance can be had; the connection was told
+)
+
+// stops reports that the turn must end and the lane come back.
+func (v verdict) stops() bool { return v == vMore || v == vWait }
+
+// waiterState is where a lane keeps what its wait for an instance brings.
+func (tn *tenant) waiting(c *Conn) (granted **runtime.Instance, waitsOn **generation) {
+	if c == nil {
+		tn.mu.Lock()
+		return &tn.granted, &tn.waitsOn
+	}
+	c.mu.Lock()
+	more := c.extrasLocked()
+	return &more.granted, &more.waitsOn
+}
+
+func (tn *tenant) doneWaiting(c *Conn) {
+	if c == nil {
+		tn.mu.Unlock()
+	} else {
+		c.mu.Unlock()
+	}
+}
+
+// acquire gets t an instance of tn's current generation for the lane of c (nil:
+// the module's own). vDone: t.inst is set. On the poller's goroutine it takes
+// only what is warm and proved quick.
+func (t *turn) acquire(tn *tenant, c *Conn) verdict {
+	if t.inst != nil {
+		return vDone
+	}
+	if t.bits&inGrant != 0 {
+		return t.takeGranted(tn, c)
+	}
+	for {
+		gen := tn.current.Load()
+		if !t.inline || gen.pace.quick.Load() {
+			if inst := gen.mod.TryTake(); inst != nil {
+				t.gen, t.inst = gen, inst
+				return vDone
+			}
+		}
+		if t.inline {
+			return vMore
+		}
+		var waiter runtime.Waiter = tn
+		if c != nil {
+			waiter = c
+		}
+		_, waitsOn := tn.waiting(c)
+		*waitsOn = gen
+		tn.doneWaiting(c)
+		inst, err := gen.mod.Take(waiter)
+		if err == nil && inst == nil {
+			return vWait
+		}
+		t.forgetWait(tn, c)
+		if err != nil && tn.current.Load() != gen {
+			continue // replaced meanwhile
+		}
+		return t.use(tn, c, gen, inst, err)
+	}
+}
+
+// takeGranted uses the instance, or the place for one, that the lane waited for.
+func (t *turn) takeGranted(tn *tenant, c *Conn) verdict {
+	t.bits &^= inGrant
+	granted, waitsOn := tn.waiting(c)
+	inst, gen := *granted, *waitsOn
+	*granted, *waitsOn = nil, nil
+	tn.doneWaiting(c)
+	var err error
+	if inst == nil {
+		inst, err = gen.mod.TakeReserved()
+	}
+	return t.use(tn, c, gen, inst, err)
+}
+
+// returnGrant gives back what a lane waited for and no longer wants.
+func (t *turn) returnGrant(tn *tenant, c *Conn) {
+	if t.bits&inGrant == 0 {
+		return
+	}
+	t.bits &^= inGrant
+	granted, waitsOn := tn.waiting(c)
+	inst, gen := *granted, *waitsOn
+	*granted, *waitsOn = nil, nil
+	tn.doneWaiting(c)
+	if inst != nil {
+		gen.mod.Give(inst)
+	} else {
+		gen.mod.DropReserved()
+	}
+}
+
+func (t *turn) forgetWait(tn *tenant, c *Conn) {
+	_, waitsOn := tn.waiting(c)
+	*waitsOn = nil
+	tn.doneWaiting(c)
+}
+
+// use makes inst the turn's, initialised if it is fresh.
+func (t *turn) use(tn *tenant, c *Conn, gen *generation, inst *runtime.Instance, err error) verdict {
+	if err == nil {
+		t.gen, t.inst = gen, inst
+		if !inst.Fresh() {
+			return vDone
+		}
+		if err = t.initInstance(tn, false); err == nil {
+			return vDone
+		}
+	}
+	tn.logger(gen).Error("no instance of the module can be made", "err", err)
+	t.stats.unavailable.Add(1)
+	if c != nil {
+		c.fail(t, causeUnavailable)
+	}
+	return vFailed
+}
+
+// invoke calls c's handler for one event whose payload, if any, is in the
+// instance's inbound buffer. It commits or rolls back; a handler that fails
+// costs its instance and the connection, nothing else. The result is the
+// handler's status, or -1 after a trap.
+func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) int32 {
+	t.calls++
+	t.inv.begin(c.route.tenant, c, ev)
+	status, err := t.inst.Call(&t.inv, ev, uint64(c.id), arg, payloadBytes)
+	if err == nil && status == 0 {
+		t.inv.commit()
+		return 0
+	}
+	t.inv.rollBack()
+	if err == nil && ev == runtime.EventUpgrade && status >= 400 && status <= 599 {
+		return status // a refusal, not a failure
+	}
+	t.handlerFailed(c.route.tenant, c, ev, status, payloadBytes, err)
+	if err != nil {
+		status = -1
+	}
+	if ev != runtime.EventUpgrade && ev != runtime.EventClose {
+		c.fail(t, causeHandlerFailed)
+	}
+	return status
+}
+
+// invokeModule is invoke for an event that belongs to no connection.
+func (t *turn) invokeModule(tn *tenant, ev runtime.Event, arg int64) {
+	t.inv.begin(tn, nil, ev)
+	status, err := t.inst.Call(&t.inv, ev, 0, arg, 0)
+	if err == nil && status == 0 {
+		t.inv.commit()
+		return
+	}
+	t.inv.rollBack()
+	t.handlerFailed(tn, nil, ev, status, 0, err)
+}
+
+// handlerFailed discards the instance, whose memory nobody can trust, and says
+// what happened.
+func (t *turn) handlerFailed(tn *tenant, c *Conn, ev runtime.Event, status int32, payloadBytes int, err error) {
+	gen := t.gen
+	gen.mod.Discard(t.inst)
+	t.inst, t.gen = nil, nil
+	t.stats.failures.Add(1)
+	record := []any{"event", ev.String(), "bytes", payloadBytes}
+	if c != nil {
+		record = append(record, "conn", uint64(c.id), "route", c.route.pattern.String())
+	}
+	var trap *runtime.TrapError
+	switch {
+	case errors.As(err, &trap):
+		record = append(record, "err", trap.Error())
+	case err != nil:
+		record = append(record, "err", err)
+	default:
+		record = append(record, "status", status)
+	}
+	tn.logger(gen).Error("handler failed; its effects are undone", record...)
+}

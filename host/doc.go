@@ -1,0 +1,33 @@
+// Package host is the server: it owns the connections, speaks RFC 6455 with
+// them, and calls the handlers of package runtime for what they say.
+//
+// # Life of a connection
+//
+//	accept → handshake → open → closing → lingering → dead
+//
+// A connection is a lane: one goroutine at a time takes it for a turn, does a
+// bounded amount of work and lets go. Whoever has something for a connection
+// (the poller: bytes; the timing wheel: a deadline; another connection's
+// handler: a close) posts a bit into its inbox; the poster that finds the lane
+// free also schedules it. So events of one connection never run side by side and
+// never get lost, whatever goroutine they come from (lane.go).
+//
+// A turn runs on the poller's own goroutine when the handler's generation has
+// proved quick and an instance is free, else on a worker of the pool
+// (dispatch.go). What a goroutine needs for a turn, a reader, buffers and the
+// record of the handler's effects, it borrows (turn.go): an idle connection
+// holds none of it.
+//
+// # Who owns which field
+//
+// Fields of Conn under "the lane" belong to the goroutine that has the lane.
+// Fields under "mu" may be touched by any goroutine. Everything else is fixed
+// when the connection opens.
+//
+// # Lock order
+//
+// topicIndex.mu, then topic.mu, then Conn.mu, then the wheel's lock. Locks are
+// never held across a system call, a guest call or a callback. The socket's
+// writer is not chosen by a lock but by Conn.writing: who sets it writes, and
+// everybody else only appends to the queue (write.go).
+package host

@@ -1,0 +1,199 @@
+package host
+
+import (
+	"github.com/gobwas/ws"
+
+	"weir/pool"
+	"weir/runtime"
+)
+
+// effectKind is what an invocation asked for.
+type effectKind uint8
+
+const (
+	effectReply   effectKind = iota // a frame to the invocation's own connection; bytes in turn.own
+	effectSend                      // a frame to another connection; bytes in invocation.bytes
+	effectClose                     // a close; reason in bytes
+	effectState                     // an attachment; bytes
+	effectJoin                      // topic name in bytes
+	effectLeave                     // topic name in bytes
+	effectPublish                   // topic name, then the frame, in bytes
+	effectTimer                     // set a timer
+	effectCancel                    // cancel a timer
+)
+
+// effect is one thing that takes hold only if the invocation returns 0.
+type effect struct {
+	kind       effectKind
+	code       uint16 // of a close
+	conn       *Conn  // whom it concerns; nil for the module's timers and for publishes
+	except     uint64 // publish: who does not get it
+	from, mid  int32  // bytes[from:mid] is the topic of a publish, bytes[mid:to] its frame
+	to         int32
+	id         int64 // timer
+	dueMono    int64 // timer: Mono ns
+	everyNanos int64 // timer: 0 once
+}
+
+// invocation is one handler call: what it may see, and the record of what it
+// asked for. Its host functions are in services.go. The turn owns it; everything
+// in it is used again.
+type invocation struct {
+	turn  *turn
+	tn    *tenant
+	conn  *Conn // nil for a module's own events
+	event runtime.Event
+
+	effects []effect
+	bytes   []byte // payloads of effects; replies stand in turn.own
+	scratch []byte // results of reads
+	closes  int    // effects of kind effectClose
+
+	unixMilli int64 // frozen at first use; 0 not yet
+}
+
+func (inv *invocation) begin(tn *tenant, c *Conn, ev runtime.Event) {
+	inv.tn, inv.conn, inv.event = tn, c, ev
+	inv.unixMilli = 0
+}
+
+// rollBack forgets everything the invocation asked for.
+func (inv *invocation) rollBack() {
+	inv.turn.own = inv.turn.own[:inv.turn.ownDone]
+	inv.reset()
+}
+
+func (inv *invocation) reset() {
+	clear(inv.effects) // no connection is kept alive by an old record
+	inv.effects = inv.effects[:0]
+	if cap(inv.bytes) > 4*ownFlushBytes {
+		inv.bytes = nil
+	}
+	inv.bytes = inv.bytes[:0]
+	inv.closes = 0
+	inv.conn, inv.tn = nil, nil
+}
+
+// commit makes the effects happen, in the order in which they were asked for.
+// Hot path, 0 allocs for replies, sends and publishes (TestMessageAllocs).
+func (inv *invocation) commit() {
+	t := inv.turn
+	for i := range inv.effects {
+		e := &inv.effects[i]
+		payload := inv.bytes
+		switch e.kind {
+		case effectReply:
+			inv.commitReply(e)
+		case effectSend:
+			inv.commitSend(e.conn, payload[e.from:e.to])
+		case effectClose:
+			end := closeInfo{code: e.code, reason: string(payload[e.from:e.to]), cause: causeHandler}
+			if e.conn == inv.conn {
+				e.conn.close(t, end) // behind the replies that this invocation sent before
+			} else {
+				e.conn.askAndWake(end)
+			}
+		case effectState:
+			e.conn.mu.Lock()
+			more := e.conn.extrasLocked()
+			more.state = append(more.state[:0], payload[e.from:e.to]...)
+			e.conn.mu.Unlock()
+		case effectJoin:
+			inv.tn.topics.join(e.conn, payload[e.from:e.to])
+		case effectLeave:
+			inv.tn.topics.leave(e.conn, payload[e.from:e.to])
+		case effectPublish:
+			frame := pool.Take(int(e.to - e.mid))
+			copy(frame.B, payload[e.mid:e.to])
+			t.publish(inv.tn, payload[e.from:e.mid], frame, e.except)
+			frame.Release()
+		case effectTimer:
+			inv.tn.setTimer(t.srv, e.conn, e.id, e.dueMono, e.everyNanos)
+		case effectCancel:
+			inv.tn.cancelTimer(t.srv, e.conn, e.id)
+		}
+	}
+	t.own = t.own[:t.ownDone]
+	inv.reset()
+	if t.ownDone >= ownFlushBytes {
+		t.flushOwn()
+	}
+}
+
+// commitReply keeps a reply in the turn's own buffer if it may go out from
+// there, else queues it behind what others have queued.
+func (inv *invocation) commitReply(e *effect) {
+	t := inv.turn
+	frame := t.own[e.from:e.to]
+	if t.claim() {
+		t.ownDone += copy(t.own[t.ownDone:], frame)
+		t.stats.framesOut.Add(1)
+		return
+	}
+	inv.commitSend(inv.conn, frame)
+}
+
+func (inv *invocation) commitSend(c *Conn, frame []byte) {
+	buf := pool.Take(len(frame))
+	copy(buf.B, frame)
+	inv.turn.deliver(c, buf)
+	buf.Release()
+}
+
+// deliver queues frame for c and writes it if nobody else will.
+func (t *turn) deliver(c *Conn, frame *pool.Buf) {
+	switch c.enqueue(frame) {
+	case queuedFlush:
+		t.stats.framesOut.Add(1)
+		c.flush()
+	case queuedQuiet:
+		t.stats.framesOut.Add(1)
+	case queuedFull:
+		c.tooSlow()
+	case queuedClosed:
+		t.stats.refused.Add(1)
+	}
+}
+
+// tooSlow asks for the close of a reader whose queue, or the server's budget
+// for all queues, is full. Any goroutine.
+func (c *Conn) tooSlow() {
+	why := causeSlowConsumer
+	if c.srv.outbound.Load() >= int64(c.srv.opts.Server.OutboundBudget) {
+		why = causeOutboundBudget
+	}
+	c.askAndWake(why.info())
+}
+
+// ask notes that c is to be closed; the first who asks wins. Any goroutine.
+func (c *Conn) ask(end closeInfo) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead || c.sealed {
+		return false
+	}
+	more := c.extrasLocked()
+	if more.asked.cause != causeNone {
+		return false
+	}
+	more.asked = end
+	return true
+}
+
+func (c *Conn) askAndWake(end closeInfo) {
+	if c.ask(end) {
+		c.wakeUp(inClose)
+	}
+}
+
+// opcode maps the ABI's kinds (1 text, 2 binary) to frames.
+func opcode(kind int32) (ws.OpCode, bool) {
+	switch kind {
+	case 1:
+		return ws.OpText, true
+	case 2:
+		return ws.OpBinary, true
+	default:
+		return 0, false
+	}
+}

@@ -1,0 +1,269 @@
+package host
+
+import (
+	"time"
+
+	"weir/runtime"
+)
+
+const (
+	// lingerTimeout is how long input is thrown away after the end, waiting for
+	// the peer's FIN.
+	lingerTimeout = time.Second
+	// laneRounds is how often a lane starts over, when something new was posted,
+	// before it goes to the tail.
+	laneRounds = 4
+)
+
+// Run implements pool.Task: a turn on a worker.
+func (c *Conn) Run() (more bool) { return c.take(false) }
+
+// runInline runs a free lane on the poller's goroutine, or hands it to a worker
+// when its handler has not proved quick.
+func (s *Server) runInline(c *Conn) {
+	if c.phase == phaseOpen && (!s.inline || !c.route.tenant.current.Load().pace.quick.Load()) {
+		s.exec.Submit(c)
+		return
+	}
+	if c.take(true) {
+		s.exec.Submit(c)
+	}
+}
+
+// take runs the lane, which is the caller's, and reports whether it wants to be
+// put at the tail of the run queue.
+func (c *Conn) take(inline bool) (more bool) {
+	s := c.srv
+	t := s.turns.borrow(s)
+	defer s.turns.giveBack(t)
+	for range laneRounds {
+		t.begin(c, inline)
+		t.bits = c.collect()
+		v := c.step(t)
+		if v == vDone && c.route != nil {
+			t.returnGrant(c.route.tenant, c)
+		}
+		t.end()
+		c.sendFIN()
+		switch v {
+		case vMore:
+			c.inbox.Or(t.bits | inRead) // what was posted and not used up must not be lost
+			return true
+		case vWait:
+			c.inbox.Or(t.bits | inRead)
+			if c.park() {
+				return false
+			}
+		default:
+			if c.phase == phaseDead || c.letGo() {
+				return false // a dead connection keeps its lane: nobody runs it again
+			}
+		}
+	}
+	return true
+}
+
+// step does what the lane has to do, in the order in which events must be told.
+func (c *Conn) step(t *turn) verdict {
+	if t.bits&inReset != 0 {
+		c.peerGone = true
+	}
+	if t.bits&inHangup != 0 {
+		c.sawHangup = true
+	}
+	if t.bits&inDeadline != 0 {
+		c.checkDeadline(t)
+	}
+	if v := c.shake(t); v.stops() {
+		return v
+	}
+	if v := c.tellOpen(t); v.stops() {
+		return v
+	}
+	c.obeyClose(t)
+	if v := c.fireTimers(t); v.stops() {
+		return v
+	}
+	if v := c.tellDrain(t); v.stops() {
+		return v
+	}
+	if v := c.listen(t); v.stops() {
+		return v
+	}
+	if c.peerGone && c.phase != phaseDead {
+		c.lost(t)
+	}
+	if v := c.tellClose(t); v.stops() {
+		return v
+	}
+	if c.phase == phaseLingering && (c.peerGone || c.deadline <= t.now) {
+		c.tearDown(t)
+	}
+	return vDone
+}
+
+// tellOpen delivers the open event, once.
+func (c *Conn) tellOpen(t *turn) verdict {
+	if c.phase != phaseOpen || c.told&toldOpen != 0 {
+		return vDone
+	}
+	if v := t.acquire(c.route.tenant, c); v != vDone {
+		return v
+	}
+	c.told |= toldOpen
+	if t.gen.mod.Handles(runtime.EventOpen) {
+		t.invoke(c, runtime.EventOpen, 0, 0)
+	}
+	return vDone
+}
+
+// tellDrain delivers the drain event, once.
+func (c *Conn) tellDrain(t *turn) verdict {
+	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 {
+		return vDone
+	}
+	if v := t.acquire(c.route.tenant, c); v != vDone {
+		return v
+	}
+	c.told |= toldDrain
+	if t.gen.mod.Handles(runtime.EventDrain) {
+		t.invoke(c, runtime.EventDrain, c.srv.drainLeft(t.now), 0)
+	}
+	return vDone
+}
+
+// tellClose delivers the close event, exactly once to whom open was told.
+func (c *Conn) tellClose(t *turn) verdict {
+	if c.phase < phaseLingering || c.told&toldOpen == 0 || c.told&toldClose != 0 {
+		return vDone
+	}
+	v := t.acquire(c.route.tenant, c)
+	if v.stops() {
+		return v
+	}
+	c.told |= toldClose
+	if v == vFailed || !t.gen.mod.Handles(runtime.EventClose) {
+		return vDone
+	}
+	end := c.end
+	view, ok := c.inbound(t, runtime.EventClose, len(end.reason))
+	if !ok {
+		return vDone
+	}
+	arg := int64(end.code)
+	if end.clean {
+		arg |= 1 << 16
+	}
+	t.invoke(c, runtime.EventClose, arg, copy(view, end.reason))
+	return vDone
+}
+
+// listen reads what the socket has, according to the phase.
+func (c *Conn) listen(t *turn) verdict {
+	if t.bits&inRead == 0 && c.held == nil && t.reader.Buffered() == 0 {
+		return vDone
+	}
+	switch c.phase {
+	case phaseOpen, phaseClosing:
+		if v := c.readFrames(t); v.stops() {
+			return v
+		}
+	}
+	if c.phase == phaseLingering { // perhaps only now
+		return c.throwAway(t)
+	}
+	return vDone
+}
+
+// lost ends a connection whose peer is gone.
+func (c *Conn) lost(t *turn) {
+	switch c.phase {
+	case phaseHandshake:
+		c.finish(t, closeInfo{cause: causePeerLost})
+	case phaseOpen:
+		c.finish(t, causePeerLost.info())
+	case phaseClosing: // our Close frame was not answered
+		c.linger(t)
+	}
+}
+
+// finish ends a connection without a (further) Close frame.
+func (c *Conn) finish(t *turn, end closeInfo) {
+	c.mu.Lock()
+	c.sealed = true
+	c.mu.Unlock()
+	c.settle(end)
+	c.linger(t)
+}
+
+// settle notes how the connection ends; the first answer stands.
+func (c *Conn) settle(end closeInfo) {
+	if c.end == nil {
+		c.end = &end
+		c.leaveAll()
+	}
+}
+
+// leaveAll takes a connection that is closing out of its topics and timers.
+// It must be sealed already.
+func (c *Conn) leaveAll() {
+	if c.route != nil && c.route.tenant != nil {
+		c.route.tenant.topics.leaveAll(c)
+		c.cancelTimers()
+	}
+}
+
+// linger throws input away until the peer's FIN, so that what we sent last
+// arrives.
+func (c *Conn) linger(t *turn) {
+	if c.phase >= phaseLingering {
+		return
+	}
+	c.leaveHandshake()
+	c.phase = phaseLingering
+	c.dropAssembly()
+	c.deadline = t.now + int64(lingerTimeout)
+	c.srv.wheel.schedule(&c.node, c.deadline)
+}
+
+// sendFIN half-closes a lingering connection once its queue is out.
+func (c *Conn) sendFIN() {
+	if c.phase != phaseLingering || c.finSent {
+		return
+	}
+	c.mu.Lock()
+	out := c.out == nil && !c.writing
+	c.mu.Unlock()
+	if out {
+		c.finSent = true
+		_ = c.sock.CloseWrite() // an error means the peer is gone, which reading tells too
+	}
+}
+
+// tearDown gives back everything that c holds. Its lane stays taken for ever.
+func (c *Conn) tearDown(t *turn) {
+	s := c.srv
+	c.leaveHandshake()
+	c.phase = phaseDead
+	s.wheel.cancel(&c.node)
+	s.hub.remove(c)
+	c.leaveAll()
+	c.dropAssembly()
+	t.reader.Reset(&t.src)
+	if c.held != nil {
+		s.inbound.Add(-int64(len(c.held.B)))
+		c.held.Release()
+		c.held = nil
+	}
+	c.mu.Lock()
+	c.dead, c.sealed = true, true
+	writing := c.writing
+	if !writing {
+		c.dropQueueLocked()
+	}
+	c.mu.Unlock()
+	if !writing { // else the writer closes it
+		c.sock.Close()
+	}
+	s.closed(c)
+}

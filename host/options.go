@@ -1,0 +1,357 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Options are the knobs of the server. The zero value of a field means its
+// default, so Options{} is a working server; WithDefaults shows what that is.
+type Options struct {
+	Server    ServerOptions    `koanf:"server"`
+	WebSocket WebSocketOptions `koanf:"websocket"`
+	Handler   HandlerOptions   `koanf:"handler"`
+	Drain     DrainOptions     `koanf:"drain"`
+	// Routes are tried in order; the first whose path matches wins.
+	Routes []Route `koanf:"routes"`
+}
+
+// ServerOptions bound who may connect and how a request may look.
+type ServerOptions struct {
+	// Listen lists the addresses to bind, "host:port" or "unix:/path". Empty
+	// means ":8080".
+	Listen []string `koanf:"listen"`
+	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
+	// open a WebSocket. Empty allows only pages of the same host and port; "*"
+	// allows every page. Requests without an Origin header come from programs,
+	// not from pages, and are always allowed.
+	AllowedOrigins []string `koanf:"allowed_origins"`
+	// MaxConnections bounds open connections; one more is answered 503. 0 means
+	// the smaller of 65,536 and what the process may open less 64.
+	MaxConnections int `koanf:"max_connections"`
+	// MaxConnectionsPerIP bounds the connections of one address; one more is
+	// answered 503. 0 means no bound: many users can share one address.
+	MaxConnectionsPerIP int `koanf:"max_connections_per_ip"`
+	// MaxHandshakes bounds connections that have not finished their request; one
+	// more is answered 503. 0 means 1024.
+	MaxHandshakes int `koanf:"max_handshakes"`
+	// HandshakeTimeout is the time from accept to a complete request. A slower
+	// peer is answered 408. 0 means 5s.
+	HandshakeTimeout time.Duration `koanf:"handshake_timeout"`
+	// MaxHeaderSize bounds request line and header fields together; a longer
+	// head is answered 431. 0 means 16KiB.
+	MaxHeaderSize Size `koanf:"max_header_size"`
+	// MaxHeaders bounds the number of header fields, range [1, 256]; more are
+	// answered 431. 0 means 64.
+	MaxHeaders int `koanf:"max_headers"`
+	// MaxURISize bounds the request target; a longer one is answered 414.
+	// 0 means 8KiB.
+	MaxURISize Size `koanf:"max_uri_size"`
+	// InboundBudget bounds the bytes of incomplete messages over all
+	// connections. When it is spent, the connection that asks for more is closed
+	// with 1013. 0 means 256MiB.
+	InboundBudget Size `koanf:"inbound_budget"`
+	// OutboundBudget bounds the bytes that wait for slow readers over all
+	// connections. When it is spent, the connection that would queue more is
+	// closed with 1013. 0 means 512MiB.
+	OutboundBudget Size `koanf:"outbound_budget"`
+}
+
+// WebSocketOptions bound one connection.
+type WebSocketOptions struct {
+	// MaxMessageSize bounds one message after reassembly. A longer one closes
+	// the connection with 1009 before the handler sees any of it. Range
+	// [1, 64MiB]; 0 means 64KiB.
+	MaxMessageSize Size `koanf:"max_message_size"`
+	// MaxFrameSize bounds the payload of one frame (RFC 6455 §10.4); 1009.
+	// 0 means MaxMessageSize.
+	MaxFrameSize Size `koanf:"max_frame_size"`
+	// MaxFragments bounds the frames of one message; one more closes with 1008.
+	// 0 means 256.
+	MaxFragments int `koanf:"max_fragments"`
+	// MessageTimeout is the time from the first byte of a message to its last;
+	// a slower one closes with 1008. 0 means 30s.
+	MessageTimeout time.Duration `koanf:"message_timeout"`
+	// ControlRate bounds pings and pongs a second of one connection, with a
+	// burst of twice as many; more close with 1008. 0 means 100.
+	ControlRate int `koanf:"control_rate"`
+	// PingInterval is how long a connection may be silent before the server
+	// sends a ping. 0 means 25s.
+	PingInterval time.Duration `koanf:"ping_interval"`
+	// PongTimeout is how long the server waits for any frame after its ping
+	// before it drops the connection. 0 means 10s.
+	PongTimeout time.Duration `koanf:"pong_timeout"`
+	// IdleTimeout is how long a connection may go without any frame of the
+	// peer, pongs included. 0 means 120s.
+	IdleTimeout time.Duration `koanf:"idle_timeout"`
+	// WriteTimeout is how long queued bytes may wait without the peer taking
+	// any; then the connection is closed with 1013. 0 means 10s.
+	WriteTimeout time.Duration `koanf:"write_timeout"`
+	// CloseTimeout is how long the server waits for the peer's answer to its
+	// Close frame. 0 means 5s.
+	CloseTimeout time.Duration `koanf:"close_timeout"`
+	// OutboundQueueSize bounds the bytes that wait for one slow reader; one more
+	// closes it with 1013. 0 means 1MiB.
+	OutboundQueueSize Size `koanf:"outbound_queue_size"`
+	// OutboundQueueMessages bounds the frames that wait for one slow reader, as
+	// OutboundQueueSize does. 0 means 1024.
+	OutboundQueueMessages int `koanf:"outbound_queue_messages"`
+	// MaxTopics bounds the topics that one connection may join. 0 means 128.
+	MaxTopics int `koanf:"max_topics"`
+	// MaxTimers bounds the timers of one connection. 0 means 64.
+	MaxTimers int `koanf:"max_timers"`
+}
+
+// HandlerOptions bound what one invocation may ask for.
+type HandlerOptions struct {
+	// MaxEffects bounds sends, publishes, joins and timers of one invocation; a
+	// host call beyond it answers "too many". 0 means 1000.
+	MaxEffects int `koanf:"max_effects"`
+	// MaxEffectsSize bounds their payload bytes together; a host call beyond it
+	// answers "too big". 0 means 1MiB, and never less than four messages.
+	MaxEffectsSize Size `koanf:"max_effects_size"`
+	// Inline says where handlers run: "auto" runs a generation that has proved
+	// quick on the goroutine that read the message, which saves a hand-over;
+	// "never" always hands over to a worker. Empty means "auto".
+	Inline string `koanf:"inline"`
+}
+
+// DrainOptions bound an orderly stop.
+type DrainOptions struct {
+	// Spread is the time over which Close frames (1001) are spread, so that the
+	// clients do not come back all at once. Few connections take less: 2 ms each.
+	// 0 means 30s.
+	Spread time.Duration `koanf:"spread"`
+	// Timeout bounds the whole drain; what is still open then is cut. 0 means
+	// 60s.
+	Timeout time.Duration `koanf:"timeout"`
+}
+
+// Route sends the connections of a path to a module, or its plain requests to
+// a folder.
+type Route struct {
+	// Path is matched against the request's path: literal segments, {name} for
+	// one segment, {name...} last for the rest. Required.
+	Path string `koanf:"path"`
+	// Module is the name of the module that handles WebSocket connections here.
+	Module string `koanf:"module"`
+	// Static is a folder whose files answer requests that are not upgrades, for
+	// this path and everything below it.
+	Static string `koanf:"static"`
+	// Protocols are the subprotocols that the server may pick when the handler
+	// picks none; the client's first one that is listed wins.
+	Protocols []string `koanf:"protocols"`
+	// Scope says which instance serves a connection. Only "pool" (any free one)
+	// exists so far; empty means "pool".
+	Scope string `koanf:"scope"`
+}
+
+const (
+	inlineAuto  = "auto"
+	inlineNever = "never"
+	scopePool   = "pool"
+)
+
+// WithDefaults returns o with every zero field replaced by its default.
+func (o Options) WithDefaults() Options {
+	s := &o.Server
+	if len(s.Listen) == 0 {
+		s.Listen = []string{":8080"}
+	}
+	if s.MaxConnections == 0 {
+		s.MaxConnections = defaultMaxConnections()
+	}
+	setDefault(&s.MaxHandshakes, 1024)
+	setDefault(&s.HandshakeTimeout, 5*time.Second)
+	setDefault(&s.MaxHeaderSize, 16<<10)
+	setDefault(&s.MaxHeaders, 64)
+	setDefault(&s.MaxURISize, 8<<10)
+	setDefault(&s.InboundBudget, 256<<20)
+	setDefault(&s.OutboundBudget, 512<<20)
+
+	w := &o.WebSocket
+	setDefault(&w.MaxMessageSize, 64<<10)
+	setDefault(&w.MaxFrameSize, w.MaxMessageSize)
+	setDefault(&w.MaxFragments, 256)
+	setDefault(&w.MessageTimeout, 30*time.Second)
+	setDefault(&w.ControlRate, 100)
+	setDefault(&w.PingInterval, 25*time.Second)
+	setDefault(&w.PongTimeout, 10*time.Second)
+	setDefault(&w.IdleTimeout, 120*time.Second)
+	setDefault(&w.WriteTimeout, 10*time.Second)
+	setDefault(&w.CloseTimeout, 5*time.Second)
+	setDefault(&w.OutboundQueueSize, 1<<20)
+	setDefault(&w.OutboundQueueMessages, 1024)
+	setDefault(&w.MaxTopics, 128)
+	setDefault(&w.MaxTimers, 64)
+
+	h := &o.Handler
+	setDefault(&h.MaxEffects, 1000)
+	setDefault(&h.MaxEffectsSize, max(1<<20, 4*w.MaxMessageSize))
+	setDefault(&h.Inline, inlineAuto)
+
+	d := &o.Drain
+	setDefault(&d.Spread, 30*time.Second)
+	setDefault(&d.Timeout, 60*time.Second)
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports every mistake in o at once (errors.Join), each with the key
+// as it stands in a configuration file. Zero fields are right: they mean
+// defaults. It does not know the modules' names; Server.Validate does.
+func (o Options) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	atLeastZero(bad, "server.max_connections", o.Server.MaxConnections)
+	atLeastZero(bad, "server.max_connections_per_ip", o.Server.MaxConnectionsPerIP)
+	atLeastZero(bad, "server.max_handshakes", o.Server.MaxHandshakes)
+	atLeastZero(bad, "server.handshake_timeout", o.Server.HandshakeTimeout)
+	within(bad, "server.max_header_size", o.Server.MaxHeaderSize, 256, 1<<20)
+	within(bad, "server.max_headers", o.Server.MaxHeaders, 1, maxHeaderFields)
+	within(bad, "server.max_uri_size", o.Server.MaxURISize, 1, 1<<20)
+	atLeastZero(bad, "server.inbound_budget", o.Server.InboundBudget)
+	atLeastZero(bad, "server.outbound_budget", o.Server.OutboundBudget)
+	for i, address := range o.Server.Listen {
+		if strings.TrimSpace(address) == "" {
+			bad(fmt.Sprintf("server.listen[%d]", i), "is empty; write an address such as \":8080\"")
+		}
+	}
+	for i, origin := range o.Server.AllowedOrigins {
+		if err := checkOriginPattern(origin); err != nil {
+			bad(fmt.Sprintf("server.allowed_origins[%d]", i), "%v", err)
+		}
+	}
+
+	w := o.WebSocket
+	within(bad, "websocket.max_message_size", w.MaxMessageSize, 1, 64<<20)
+	within(bad, "websocket.max_frame_size", w.MaxFrameSize, 1, 64<<20)
+	atLeastZero(bad, "websocket.max_fragments", w.MaxFragments)
+	atLeastZero(bad, "websocket.message_timeout", w.MessageTimeout)
+	atLeastZero(bad, "websocket.control_rate", w.ControlRate)
+	atLeastZero(bad, "websocket.ping_interval", w.PingInterval)
+	atLeastZero(bad, "websocket.pong_timeout", w.PongTimeout)
+	atLeastZero(bad, "websocket.idle_timeout", w.IdleTimeout)
+	atLeastZero(bad, "websocket.write_timeout", w.WriteTimeout)
+	atLeastZero(bad, "websocket.close_timeout", w.CloseTimeout)
+	within(bad, "websocket.outbound_queue_size", w.OutboundQueueSize, 1, math.MaxInt32)
+	atLeastZero(bad, "websocket.outbound_queue_messages", w.OutboundQueueMessages)
+	atLeastZero(bad, "websocket.max_topics", w.MaxTopics)
+	atLeastZero(bad, "websocket.max_timers", w.MaxTimers)
+
+	atLeastZero(bad, "handler.max_effects", o.Handler.MaxEffects)
+	within(bad, "handler.max_effects_size", o.Handler.MaxEffectsSize, 1, math.MaxInt32)
+	if in := o.Handler.Inline; in != "" && in != inlineAuto && in != inlineNever {
+		bad("handler.inline", "%q is neither \"auto\" nor \"never\"", in)
+	}
+	atLeastZero(bad, "drain.spread", o.Drain.Spread)
+	atLeastZero(bad, "drain.timeout", o.Drain.Timeout)
+
+	for i, r := range o.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		if _, err := parsePattern(r.Path); err != nil {
+			bad(key+".path", "%v", err)
+		}
+		if r.Module == "" && r.Static == "" {
+			bad(key, "names neither a module nor a static folder")
+		}
+		if r.Scope != "" && r.Scope != scopePool {
+			bad(key+".scope", "%q is not known; only \"pool\" exists so far", r.Scope)
+		}
+		for j, p := range r.Protocols {
+			if !isToken(p) {
+				bad(fmt.Sprintf("%s.protocols[%d]", key, j), "%q is not a token (RFC 6455 §4.1)", p)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type number interface {
+	~int | ~int64
+}
+
+func atLeastZero[T number](bad func(string, string, ...any), key string, v T) {
+	if v < 0 {
+		bad(key, "%v is negative", v)
+	}
+}
+
+// within accepts zero, which means the default, and [lo, hi].
+func within[T number](bad func(string, string, ...any), key string, v, lo, hi T) {
+	if v != 0 && (v < lo || v > hi) {
+		bad(key, "%v is outside [%v, %v]", v, lo, hi)
+	}
+}
+
+func checkOriginPattern(s string) error {
+	if s == "*" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("%q is not an origin; write scheme://host or scheme://host:port, or \"*\"", s)
+	}
+	return nil
+}
+
+// Size counts bytes; in text it is a number with a unit: "512B", "64KiB",
+// "1MiB", "2GiB".
+type Size int64
+
+var sizeUnits = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// String writes s in the largest unit that divides it.
+func (s Size) String() string {
+	for _, u := range sizeUnits {
+		if int64(s)%u.bytes == 0 && (int64(s) != 0 || u.bytes == 1) {
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
+
+// UnmarshalText reads a whole number with its unit and refuses a bare number
+// other than 0, since nobody can see whether bytes or kilobytes were meant.
+func (s *Size) UnmarshalText(text []byte) error {
+	str := strings.TrimSpace(string(text))
+	if str == "0" {
+		*s = 0
+		return nil
+	}
+	for _, u := range sizeUnits {
+		digits, ok := strings.CutSuffix(str, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/u.bytes {
+			return fmt.Errorf("size %q is not a whole number of %s", str, u.name)
+		}
+		*s = Size(n * u.bytes)
+		return nil
+	}
+	if _, err := strconv.Atoi(str); err == nil {
+		return fmt.Errorf("size %q needs a unit: %sB, %sKiB or %sMiB", str, str, str, str)
+	}
+	return fmt.Errorf("size %q is not a number with a unit (B, KiB, MiB, GiB)", str)
+}
+
+// MarshalText is String.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,69 @@
+package host
+
+import (
+	"net/url"
+	"strings"
+)
+
+// origins decides whose pages may open a WebSocket. Browsers send cookies with
+// the request whatever page asks, so without this check any page could act as
+// its visitor (RFC 6455 §10.2).
+type origins struct {
+	any     bool
+	allowed map[string]bool // "scheme://host:port", lower case, port always there
+}
+
+func newOrigins(patterns []string) origins {
+	o := origins{allowed: make(map[string]bool)}
+	for _, p := range patterns {
+		if p == "*" {
+			o.any = true
+			continue
+		}
+		if scheme, host, ok := splitOrigin(p); ok {
+			o.allowed[scheme+"://"+host] = true
+		}
+	}
+	return o
+}
+
+// allow reports whether a request for host (the Host field) may come from
+// origin. An empty origin means a program, not a page.
+func (o *origins) allow(origin, host string) bool {
+	if origin == "" || o.any {
+		return true
+	}
+	scheme, from, ok := splitOrigin(origin)
+	if !ok {
+		return false
+	}
+	if len(o.allowed) > 0 {
+		return o.allowed[scheme+"://"+from]
+	}
+	return from == withPort(strings.ToLower(host), scheme)
+}
+
+// splitOrigin parses "scheme://host[:port]" and nothing more ("null" and
+// origins with a path or user are nobody's).
+func splitOrigin(s string) (scheme, hostPort string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Opaque != "" {
+		return "", "", false
+	}
+	scheme = strings.ToLower(u.Scheme)
+	return scheme, withPort(strings.ToLower(u.Host), scheme), true
+}
+
+// withPort adds the scheme's default port to a host that has none. The server
+// cannot know whether a proxy before it speaks TLS; the page's own scheme tells.
+func withPort(host, scheme string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		return host
+	}
+	switch scheme {
+	case "https", "wss":
+		return host + ":443"
+	default:
+		return host + ":80"
+	}
+}

@@ -1,0 +1,282 @@
+package host
+
+import (
+	"sync"
+	"unicode/utf8"
+
+	"weir/pool"
+)
+
+// topicIndex holds one module's topics by name; topics of different modules
+// never meet.
+type topicIndex struct {
+	mu     sync.RWMutex
+	topics map[string]*topic
+}
+
+// topic is a named set of connections. Who publishes holds mu while the frame
+// is queued for every member, so all members see publishes in the same order
+// and membership changes between two publishes, never within one. Nothing is
+// written to a socket under mu.
+type topic struct {
+	name string
+
+	mu      sync.Mutex // below
+	members []*membership
+	gone    bool // the last member left and the index forgot it
+}
+
+// membership is one connection's place in one topic.
+type membership struct {
+	conn  *Conn
+	topic *topic
+	index int // in topic.members; topic.mu
+}
+
+// validTopic reports that name may name a topic: 1 to 255 bytes of UTF-8
+// without control characters.
+func validTopic(name []byte) bool {
+	if len(name) == 0 || len(name) > maxTopicBytes || !utf8.Valid(name) {
+		return false
+	}
+	for _, b := range name {
+		if b < ' ' || b == 0x7F {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the topic of that name or nil.
+func (x *topicIndex) find(name []byte) *topic {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.topics[string(name)]
+}
+
+// findOrMake returns the topic of that name, locked and not gone.
+func (x *topicIndex) findOrMake(name []byte) *topic {
+	for {
+		tp := x.find(name)
+		if tp == nil {
+			x.mu.Lock()
+			if tp = x.topics[string(name)]; tp == nil {
+				if x.topics == nil {
+					x.topics = make(map[string]*topic)
+				}
+				tp = &topic{name: string(name)}
+				x.topics[tp.name] = tp
+			}
+			x.mu.Unlock()
+		}
+		tp.mu.Lock()
+		if !tp.gone {
+			return tp
+		}
+		tp.mu.Unlock()
+	}
+}
+
+// join makes c a member, unless it is one or is closing.
+func (x *topicIndex) join(c *Conn, name []byte) {
+	tp := x.findOrMake(name)
+	c.mu.Lock()
+	if !c.sealed && !c.dead && c.membershipLocked(name) == nil {
+		m := &membership{conn: c, topic: tp, index: len(tp.members)}
+		tp.members = append(tp.members, m)
+		more := c.extrasLocked()
+		more.joined = append(more.joined, m)
+	}
+	c.mu.Unlock()
+	empty := len(tp.members) == 0
+	tp.mu.Unlock()
+	if empty {
+		x.forgetIfEmpty(tp)
+	}
+}
+
+// leave ends c's membership, if there is one.
+func (x *topicIndex) leave(c *Conn, name []byte) {
+	c.mu.Lock()
+	m := c.membershipLocked(name)
+	if m != nil {
+		joined := c.more.joined
+		for i := range joined {
+			if joined[i] == m {
+				joined[i] = joined[len(joined)-1]
+				joined[len(joined)-1] = nil
+				c.more.joined = joined[:len(joined)-1]
+				break
+			}
+		}
+	}
+	c.mu.Unlock()
+	if m != nil {
+		x.drop(m)
+	}
+}
+
+// leaveAll ends every membership of a connection that is closing.
+func (x *topicIndex) leaveAll(c *Conn) {
+	c.mu.Lock()
+	var joined []*membership
+	if c.more != nil {
+		joined, c.more.joined = c.more.joined, nil
+	}
+	c.mu.Unlock()
+	for _, m := range joined {
+		x.drop(m)
+	}
+}
+
+// drop takes m out of its topic. The caller has taken it out of its
+// connection, and thus is the only one to do so.
+func (x *topicIndex) drop(m *membership) {
+	tp := m.topic
+	tp.mu.Lock()
+	last := len(tp.members) - 1
+	tp.members[m.index] = tp.members[last]
+	tp.members[m.index].index = m.index
+	tp.members[last] = nil
+	tp.members = tp.members[:last]
+	tp.mu.Unlock()
+	if last == 0 {
+		x.forgetIfEmpty(tp)
+	}
+}
+
+func (x *topicIndex) forgetIfEmpty(tp *topic) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	if len(tp.members) == 0 && !tp.gone {
+		tp.gone = true
+		delete(x.topics, tp.name)
+	}
+}
+
+// count is the number of members.
+func (x *topicIndex) count(name []byte) int {
+	tp := x.find(name)
+	if tp == nil {
+		return 0
+	}
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	return len(tp.members)
+}
+
+// membershipLocked returns c's membership in the topic of that name or nil.
+// Conn.mu is held. A connection is in few topics: a walk beats a map.
+func (c *Conn) membershipLocked(name []byte) *membership {
+	if c.more == nil {
+		return nil
+	}
+	for _, m := range c.more.joined {
+		if m.topic.name == string(name) {
+			return m
+		}
+	}
+	return nil
+}
+
+func (c *Conn) inTopic(name []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.membershipLocked(name) != nil
+}
+
+// fanOutInline is how many sockets a publish writes to before the turn goes on;
+// more are left to a worker, so that a large topic does not hold up whoever
+// shares the publisher's goroutine.
+const fanOutInline = 64
+
+// publish queues frame for every member of the topic but except, then writes
+// it. The frame was encoded once; every queue holds a reference. Hot path, 0
+// allocs a receiver (TestPublishAllocs).
+func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) {
+	tp := tn.topics.find(name)
+	if tp == nil {
+		return
+	}
+	f := takeFanOut(t.srv)
+	slow := f.slow
+	refused, sent := 0, 0
+	tp.mu.Lock()
+	for _, m := range tp.members {
+		c := m.conn
+		if uint64(c.id) == except {
+			continue
+		}
+		switch c.enqueue(frame) {
+		case queuedFlush:
+			sent++
+			f.conns = append(f.conns, c)
+		case queuedQuiet:
+			sent++
+		case queuedFull:
+			slow = append(slow, c)
+		case queuedClosed:
+			refused++
+		}
+	}
+	tp.mu.Unlock()
+	t.stats.framesOut.Add(uint64(sent))
+	t.stats.refused.Add(uint64(refused))
+	for i, c := range slow {
+		c.tooSlow()
+		slow[i] = nil
+	}
+	f.slow = slow[:0]
+	if len(f.conns) <= fanOutInline {
+		f.flushSome(len(f.conns))
+		f.giveBack()
+	} else if !t.srv.exec.Submit(f) {
+		f.flushSome(len(f.conns)) // the pool is closing
+		f.giveBack()
+	}
+}
+
+// fanOut is the writing of one publish, as a pool task that works through its
+// sockets in turns.
+type fanOut struct {
+	srv   *Server
+	conns []*Conn // to flush; conns[:done] are
+	done  int
+	slow  []*Conn // scratch of publish
+}
+
+var fanOuts = sync.Pool{New: func() any { return new(fanOut) }}
+
+func takeFanOut(s *Server) *fanOut {
+	f := fanOuts.Get().(*fanOut)
+	f.srv = s
+	return f
+}
+
+func (f *fanOut) giveBack() {
+	f.conns, f.done, f.srv = f.conns[:0], 0, nil
+	if cap(f.conns) > 1<<16 {
+		f.conns = nil
+	}
+	fanOuts.Put(f)
+}
+
+func (f *fanOut) flushSome(n int) {
+	for range min(n, len(f.conns)-f.done) {
+		f.conns[f.done].flush()
+		f.conns[f.done] = nil
+		f.done++
+	}
+}
+
+// Run implements pool.Task.
+func (f *fanOut) Run() (more bool) {
+	f.flushSome(4 * fanOutInline)
+	if f.done < len(f.conns) {
+		return true
+	}
+	f.giveBack()
+	return false
+}

@@ -1,0 +1,233 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/netpoll"
+	"weir/pool"
+	"weir/runtime"
+)
+
+// Deps is what a server stands on. Their owner closes them after the server, in
+// the order Pool, Poller, Engine.
+type Deps struct {
+	Engine *runtime.Engine
+	Poller *netpoll.Poller
+	Pool   *pool.Pool
+	// Logger gets the server's records; nil discards them.
+	Logger *slog.Logger
+	// HTTP answers requests that are not upgrades and that no static route
+	// takes; nil answers 404 with a hint.
+	HTTP http.Handler
+}
+
+// Server owns listeners, connections and the modules they talk to. Load, then
+// Listen, then Drain and Close, each from one goroutine; Stats from any.
+type Server struct {
+	opts    Options
+	engine  *runtime.Engine
+	poller  *netpoll.Poller
+	exec    Executor
+	log     *slog.Logger
+	clock   Clock
+	random  *rand.Rand // only Load and drain use it, one at a time
+	inline  bool
+	next    http.Handler
+	origins origins
+
+	tenants   map[string]*tenant // fixed once Listen was called
+	routes    []*route           // fixed once Listen was called
+	acceptors []*acceptor
+	web       *webServer
+
+	hub   hub
+	turns turnStore
+	wheel *wheel
+	kicks chan struct{} // capacity 1: a kick that waits is as good as two
+
+	inbound      atomic.Int64 // bytes of incomplete messages
+	outbound     atomic.Int64 // bytes that wait for slow readers
+	shed         atomic.Uint64
+	acceptErrors atomic.Uint64
+	closes       [causes]atomic.Uint64
+	drainEnds    atomic.Int64 // Mono ns; 0 while not draining
+
+	admitMu    sync.Mutex // below
+	open       int
+	handshakes int
+	accepted   uint64
+	perIP      map[netip.Addr]int
+	empty      chan struct{} // closed when open reaches 0; nil when nobody waits
+
+	stop chan struct{} // closed by Close
+	wg   sync.WaitGroup
+	once sync.Once
+}
+
+// New makes a server. Nothing listens yet.
+func New(o Options, d Deps) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:    o.WithDefaults(),
+		engine:  d.Engine,
+		poller:  d.Poller,
+		exec:    d.Pool,
+		log:     d.Logger,
+		clock:   systemClock{start: time.Now().Add(-time.Second)}, // guests want a time above 0
+		random:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		next:    d.HTTP,
+		tenants: make(map[string]*tenant),
+		perIP:   make(map[netip.Addr]int),
+		kicks:   make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.inline = s.opts.Handler.Inline == inlineAuto
+	s.origins = newOrigins(s.opts.Server.AllowedOrigins)
+	s.wheel = newWheel(s.clock.Mono(), s.kick)
+	s.wg.Go(s.runWheel) // ends with Close
+	return s, nil
+}
+
+func (s *Server) seed() uint64 { return s.random.Uint64() }
+
+// kick wakes the wheel's driver. Any goroutine.
+func (s *Server) kick() {
+	select {
+	case s.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// runWheel drives the deadlines: one timer for all of them, set only when there
+// is something to wait for.
+func (s *Server) runWheel() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		now := s.clock.Mono()
+		s.wheel.advance(now)
+		wait := time.Duration(1<<62 - 1)
+		if at, ok := s.wheel.next(); ok {
+			wait = max(time.Duration(at-s.clock.Mono()), 0)
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-s.kicks:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// Listen binds every address and begins to accept. Every module that a route
+// names must be loaded.
+func (s *Server) Listen() error {
+	if err := s.makeRoutes(); err != nil {
+		return err
+	}
+	s.web = newWebServer(webHandler(s.routes, s.next), s.log)
+	for _, address := range s.opts.Server.Listen {
+		network := "tcp"
+		if path, ok := strings.CutPrefix(address, "unix:"); ok {
+			network, address = "unix", path
+		}
+		ln, err := s.poller.Listen(network, address)
+		if err != nil {
+			s.stopAccepting()
+			return fmt.Errorf("listen on %s: %w", address, err)
+		}
+		a := &acceptor{srv: s, ln: polledListener{ln}}
+		a.node.owner = a
+		s.acceptors = append(s.acceptors, a)
+	}
+	for _, a := range s.acceptors {
+		if err := a.ln.Start(a); err != nil {
+			s.stopAccepting()
+			return fmt.Errorf("listen on %s: %w", a.ln.Addr(), err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) makeRoutes() error {
+	var errs []error
+	for i, r := range s.opts.Routes {
+		p, err := parsePattern(r.Path)
+		if err != nil {
+			return err // Validate has looked
+		}
+		rt := &route{pattern: p, protocols: r.Protocols}
+		if r.Module != "" {
+			if rt.tenant = s.tenants[r.Module]; rt.tenant == nil {
+				errs = append(errs, fmt.Errorf("routes[%d].module: no module %q is loaded", i, r.Module))
+			}
+		}
+		if r.Static != "" {
+			if info, err := os.Stat(r.Static); err != nil {
+				errs = append(errs, fmt.Errorf("routes[%d].static: %w", i, err))
+			} else if !info.IsDir() {
+				errs = append(errs, fmt.Errorf("routes[%d].static: %s is not a folder", i, r.Static))
+			}
+			rt.static = http.FileServer(http.Dir(r.Static))
+		}
+		s.routes = append(s.routes, rt)
+	}
+	return errors.Join(errs...)
+}
+
+// Addrs returns the bound addresses, in the order of Options.
+func (s *Server) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(s.acceptors))
+	for i, a := range s.acceptors {
+		addrs[i] = a.ln.Addr()
+	}
+	return addrs
+}
+
+func (s *Server) stopAccepting() {
+	for _, a := range s.acceptors {
+		if err := a.stop(); err != nil {
+			s.log.Warn("closing a listener", "err", err)
+		}
+	}
+}
+
+// Close ends the server at once: connections still open are told 1001 if their
+// socket takes it, and cut. It waits until each is gone and the modules' last
+// instance is back.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		s.stopAccepting()
+		s.cutAll()
+		if s.web != nil {
+			s.web.close()
+		}
+		s.waitEmpty(context.Background())
+		for _, tn := range s.tenants {
+			if gen := tn.current.Load(); gen != nil {
+				gen.mod.Retire()
+			}
+		}
+		close(s.stop)
+		s.wg.Wait()
+	})
+	return nil
+}

@@ -1,0 +1,514 @@
+package host
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"weir/runtime"
+)
+
+var _ runtime.Host = (*invocation)(nil)
+
+const (
+	maxTopicBytes = 255
+	// maxStateBytes bounds a connection's attachment.
+	maxStateBytes = 16 << 10
+	// The shortest timer is one tick of the wheel, the longest ten years: enough
+	// for everybody, and far from overflow.
+	minTimerMillis = int64(wheelTick / time.Millisecond)
+	maxTimerMillis = int64(10 * 365 * 24 * time.Hour / time.Millisecond)
+)
+
+// target resolves a connection that the guest named.
+func (inv *invocation) target(id uint64) *Conn {
+	if c := inv.conn; c != nil && uint64(c.id) == id {
+		return c
+	}
+	return inv.turn.srv.hub.find(id, inv.tn)
+}
+
+// room reports whether one more effect with payloadBytes may be recorded.
+func (inv *invocation) room(payloadBytes int) runtime.Status {
+	limits := &inv.turn.srv.opts.Handler
+	if len(inv.effects) >= limits.MaxEffects {
+		return runtime.StatusTooMany
+	}
+	used := len(inv.bytes) + len(inv.turn.own) - inv.turn.ownDone
+	if used+payloadBytes > int(limits.MaxEffectsSize) {
+		return runtime.StatusTooBig
+	}
+	return runtime.StatusOK
+}
+
+// keep copies p into the record.
+func (inv *invocation) keep(p []byte) (from, to int32) {
+	from = int32(len(inv.bytes))
+	inv.bytes = append(inv.bytes, p...)
+	return from, int32(len(inv.bytes))
+}
+
+// closing reports that c takes no more frames: it is closing, or this very
+// invocation has asked for that.
+func (inv *invocation) closing(c *Conn) bool {
+	for i := 0; inv.closes > 0 && i < len(inv.effects); i++ {
+		if e := &inv.effects[i]; e.kind == effectClose && e.conn == c {
+			return true
+		}
+	}
+	return c.closed()
+}
+
+// mayReach reports whether the running event lets a handler touch connections
+// other than by their state. Nothing may be sent before open, nor from close.
+func (inv *invocation) mayReach(c *Conn) runtime.Status {
+	if inv.event == runtime.EventClose || inv.event == runtime.EventUpgrade && c == inv.conn {
+		return runtime.StatusDenied
+	}
+	return runtime.StatusOK
+}
+
+// ConnSend implements runtime.Host.
+func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status {
+	c := inv.target(id)
+	if c == nil {
+		return runtime.StatusUnknownConnection
+	}
+	if st := inv.mayReach(c); st != runtime.StatusOK {
+		return st
+	}
+	op, ok := opcode(kind)
+	if !ok || kind == 1 && !utf8.Valid(p) {
+		return runtime.StatusInvalid
+	}
+	limits := &inv.turn.srv.opts.WebSocket
+	total := frameBytes(len(p))
+	if total > int(limits.OutboundQueueSize) {
+		return runtime.StatusTooBig
+	}
+	if st := inv.room(total); st != runtime.StatusOK {
+		return st
+	}
+	if inv.closing(c) {
+		return runtime.StatusClosed
+	}
+	if inv.queuedBytes(c)+total > int(limits.OutboundQueueSize) {
+		return runtime.StatusQueueFull
+	}
+	t := inv.turn
+	if c == inv.conn {
+		from := len(t.own)
+		t.own = appendFrame(t.own, op, p)
+		inv.effects = append(inv.effects, effect{kind: effectReply, conn: c, from: int32(from), to: int32(len(t.own))})
+		return runtime.StatusOK
+	}
+	from := len(inv.bytes)
+	inv.bytes = appendFrame(inv.bytes, op, p)
+	inv.effects = append(inv.effects, effect{kind: effectSend, conn: c, from: int32(from), to: int32(len(inv.bytes))})
+	return runtime.StatusOK
+}
+
+// queuedBytes is what waits for c's socket, this invocation's sends included.
+func (inv *invocation) queuedBytes(c *Conn) int {
+	n := 0
+	c.mu.Lock()
+	if c.out != nil {
+		n = c.out.bytes
+	}
+	c.mu.Unlock()
+	if c == inv.conn {
+		return n + len(inv.turn.own)
+	}
+	for i := range inv.effects {
+		if e := &inv.effects[i]; e.kind == effectSend && e.conn == c {
+			n += int(e.to - e.from)
+		}
+	}
+	return n
+}
+
+// ConnClose implements runtime.Host.
+func (inv *invocation) ConnClose(id uint64, code int32, reason []byte) runtime.Status {
+	c := inv.target(id)
+	if c == nil {
+		return runtime.StatusUnknownConnection
+	}
+	if st := inv.mayReach(c); st != runtime.StatusOK {
+		return st
+	}
+	if !mayHandlerSend(code) || !utf8.Valid(reason) {
+		return runtime.StatusInvalid
+	}
+	if len(reason) > maxReasonBytes {
+		return runtime.StatusTooBig
+	}
+	if st := inv.room(len(reason)); st != runtime.StatusOK {
+		return st
+	}
+	if inv.closing(c) {
+		return runtime.StatusClosed
+	}
+	from, to := inv.keep(reason)
+	inv.closes++
+	inv.effects = append(inv.effects, effect{kind: effectClose, conn: c, code: uint16(code), from: from, to: to})
+	return runtime.StatusOK
+}
+
+// ConnAttr implements runtime.Host.
+func (inv *invocation) ConnAttr(id uint64, name []byte) ([]byte, runtime.Status) {
+	c := inv.target(id)
+	if c == nil {
+		return nil, runtime.StatusUnknownConnection
+	}
+	return inv.attr(c, string(name))
+}
+
+func (inv *invocation) attr(c *Conn, name string) ([]byte, runtime.Status) {
+	path, query, _ := strings.Cut(c.attrs.uri, "?")
+	give := func(s string) ([]byte, runtime.Status) {
+		inv.scratch = append(inv.scratch[:0], s...)
+		return inv.scratch, runtime.StatusOK
+	}
+	switch name {
+	case "remote_addr":
+		addr := c.sock.RemoteAddr()
+		if !addr.IsValid() {
+			return give("")
+		}
+		inv.scratch = addr.AppendTo(inv.scratch[:0])
+		return inv.scratch, runtime.StatusOK
+	case "path":
+		return give(path)
+	case "query":
+		return give(query)
+	case "protocol":
+		return give(c.attrs.protocol)
+	}
+	if param, ok := strings.CutPrefix(name, "param:"); ok {
+		value, ok := c.route.pattern.param(path, param)
+		if !ok {
+			return nil, runtime.StatusNotFound
+		}
+		return give(value)
+	}
+	if header, ok := strings.CutPrefix(name, "header:"); ok {
+		for i, kept := range c.route.tenant.keepHeaders {
+			if strings.EqualFold(kept, header) {
+				if i >= len(c.attrs.kept) || c.attrs.kept[i] == "" {
+					return nil, runtime.StatusNotFound
+				}
+				return give(c.attrs.kept[i])
+			}
+		}
+		return nil, runtime.StatusNotFound
+	}
+	return nil, runtime.StatusNotFound
+}
+
+// ConnStateGet implements runtime.Host.
+func (inv *invocation) ConnStateGet(id uint64) ([]byte, runtime.Status) {
+	c := inv.target(id)
+	if c == nil {
+		return nil, runtime.StatusUnknownConnection
+	}
+	for i := len(inv.effects) - 1; i >= 0; i-- {
+		if e := &inv.effects[i]; e.kind == effectState && e.conn == c {
+			return inv.bytes[e.from:e.to], runtime.StatusOK
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	inv.scratch = inv.scratch[:0]
+	if c.more != nil {
+		inv.scratch = append(inv.scratch, c.more.state...)
+	}
+	return inv.scratch, runtime.StatusOK
+}
+
+// ConnStateSet implements runtime.Host.
+func (inv *invocation) ConnStateSet(id uint64, p []byte) runtime.Status {
+	c := inv.target(id)
+	if c == nil {
+		return runtime.StatusUnknownConnection
+	}
+	if len(p) > maxStateBytes {
+		return runtime.StatusTooBig
+	}
+	if st := inv.room(len(p)); st != runtime.StatusOK {
+		return st
+	}
+	from, to := inv.keep(p)
+	inv.effects = append(inv.effects, effect{kind: effectState, conn: c, from: from, to: to})
+	return runtime.StatusOK
+}
+
+// ConnQueued implements runtime.Host.
+func (inv *invocation) ConnQueued(id uint64) int64 {
+	c := inv.target(id)
+	if c == nil {
+		return int64(runtime.StatusUnknownConnection)
+	}
+	return int64(inv.queuedBytes(c))
+}
+
+// TopicJoin implements runtime.Host.
+func (inv *invocation) TopicJoin(id uint64, topic []byte) runtime.Status {
+	c := inv.target(id)
+	if c == nil {
+		return runtime.StatusUnknownConnection
+	}
+	if st := inv.mayReach(c); st != runtime.StatusOK {
+		return st
+	}
+	if !validTopic(topic) {
+		return runtime.StatusInvalid
+	}
+	if st := inv.room(len(topic)); st != runtime.StatusOK {
+		return st
+	}
+	if inv.closing(c) {
+		return runtime.StatusClosed
+	}
+	if inv.member(c, topic) {
+		return runtime.StatusOK
+	}
+	if inv.topicsOf(c) >= inv.turn.srv.opts.WebSocket.MaxTopics {
+		return runtime.StatusTooMany
+	}
+	from, to := inv.keep(topic)
+	inv.effects = append(inv.effects, effect{kind: effectJoin, conn: c, from: from, to: to})
+	return runtime.StatusOK
+}
+
+// TopicLeave implements runtime.Host.
+func (inv *invocation) TopicLeave(id uint64, topic []byte) runtime.Status {
+	c := inv.target(id)
+	if c == nil {
+		return runtime.StatusUnknownConnection
+	}
+	if st := inv.mayReach(c); st != runtime.StatusOK {
+		return st
+	}
+	if !validTopic(topic) {
+		return runtime.StatusInvalid
+	}
+	if st := inv.room(len(topic)); st != runtime.StatusOK {
+		return st
+	}
+	if !inv.member(c, topic) {
+		return runtime.StatusNotFound
+	}
+	from, to := inv.keep(topic)
+	inv.effects = append(inv.effects, effect{kind: effectLeave, conn: c, from: from, to: to})
+	return runtime.StatusOK
+}
+
+// member reports whether c is in topic, this invocation's joins and leaves
+// included.
+func (inv *invocation) member(c *Conn, topic []byte) bool {
+	for i := len(inv.effects) - 1; i >= 0; i-- {
+		e := &inv.effects[i]
+		if e.conn == c && (e.kind == effectJoin || e.kind == effectLeave) && string(inv.bytes[e.from:e.to]) == string(topic) {
+			return e.kind == effectJoin
+		}
+	}
+	return c.inTopic(topic)
+}
+
+// topicsOf is in how many topics c is, this invocation's joins and leaves
+// included.
+func (inv *invocation) topicsOf(c *Conn) int {
+	c.mu.Lock()
+	n := 0
+	if c.more != nil {
+		n = len(c.more.joined)
+	}
+	c.mu.Unlock()
+	for i := range inv.effects {
+		if e := &inv.effects[i]; e.conn == c {
+			switch e.kind {
+			case effectJoin:
+				n++
+			case effectLeave:
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// TopicPublish implements runtime.Host.
+func (inv *invocation) TopicPublish(topic []byte, kind int32, p []byte, except uint64) runtime.Status {
+	op, ok := opcode(kind)
+	if !ok || !validTopic(topic) || kind == 1 && !utf8.Valid(p) {
+		return runtime.StatusInvalid
+	}
+	total := frameBytes(len(p))
+	if total > int(inv.turn.srv.opts.WebSocket.OutboundQueueSize) {
+		return runtime.StatusTooBig
+	}
+	if st := inv.room(len(topic) + total); st != runtime.StatusOK {
+		return st
+	}
+	from, mid := inv.keep(topic)
+	inv.bytes = appendFrame(inv.bytes, op, p)
+	inv.effects = append(inv.effects, effect{kind: effectPublish, except: except, from: from, mid: mid, to: int32(len(inv.bytes))})
+	return runtime.StatusOK
+}
+
+// TopicCount implements runtime.Host.
+func (inv *invocation) TopicCount(topic []byte) int32 {
+	if !validTopic(topic) {
+		return int32(runtime.StatusInvalid)
+	}
+	n := inv.tn.topics.count(topic)
+	for i := range inv.effects {
+		e := &inv.effects[i]
+		if (e.kind == effectJoin || e.kind == effectLeave) && string(inv.bytes[e.from:e.to]) == string(topic) {
+			// Each was recorded only because it changes the membership.
+			if e.kind == effectJoin {
+				n++
+			} else {
+				n--
+			}
+		}
+	}
+	return int32(max(n, 0))
+}
+
+// TimerSet implements runtime.Host.
+func (inv *invocation) TimerSet(id uint64, timer, afterMs, everyMs int64) runtime.Status {
+	c, st := inv.timerTarget(id)
+	if st != runtime.StatusOK {
+		return st
+	}
+	if afterMs < 0 || afterMs > maxTimerMillis || everyMs < 0 || everyMs > maxTimerMillis {
+		return runtime.StatusInvalid
+	}
+	if st := inv.room(0); st != runtime.StatusOK {
+		return st
+	}
+	if c != nil && inv.closing(c) {
+		return runtime.StatusClosed
+	}
+	if inv.timersOf(c, timer) >= inv.turn.srv.maxTimers(c) {
+		return runtime.StatusTooMany
+	}
+	if everyMs != 0 {
+		everyMs = max(everyMs, minTimerMillis)
+	}
+	inv.effects = append(inv.effects, effect{
+		kind: effectTimer, conn: c, id: timer,
+		dueMono:    inv.turn.now + max(afterMs, minTimerMillis)*int64(time.Millisecond),
+		everyNanos: everyMs * int64(time.Millisecond),
+	})
+	return runtime.StatusOK
+}
+
+// TimerCancel implements runtime.Host.
+func (inv *invocation) TimerCancel(id uint64, timer int64) runtime.Status {
+	c, st := inv.timerTarget(id)
+	if st != runtime.StatusOK {
+		return st
+	}
+	if st := inv.room(0); st != runtime.StatusOK {
+		return st
+	}
+	if !inv.hasTimer(c, timer) {
+		return runtime.StatusNotFound
+	}
+	inv.effects = append(inv.effects, effect{kind: effectCancel, conn: c, id: timer})
+	return runtime.StatusOK
+}
+
+// timerTarget resolves whose timer it is; connection 0 is the module itself.
+func (inv *invocation) timerTarget(id uint64) (*Conn, runtime.Status) {
+	if id == 0 {
+		return nil, runtime.StatusOK
+	}
+	c := inv.target(id)
+	if c == nil {
+		return nil, runtime.StatusUnknownConnection
+	}
+	return c, inv.mayReach(c)
+}
+
+// hasTimer reports whether the timer is set, this invocation's changes included.
+func (inv *invocation) hasTimer(c *Conn, id int64) bool {
+	for i := len(inv.effects) - 1; i >= 0; i-- {
+		e := &inv.effects[i]
+		if e.conn == c && e.id == id && (e.kind == effectTimer || e.kind == effectCancel) {
+			return e.kind == effectTimer
+		}
+	}
+	return inv.tn.hasTimer(c, id)
+}
+
+// timersOf is how many timers besides id are set, this invocation's included.
+func (inv *invocation) timersOf(c *Conn, id int64) int {
+	n := inv.tn.countTimers(c)
+	if inv.tn.hasTimer(c, id) {
+		n--
+	}
+	for i := range inv.effects {
+		// Counting a timer twice that is set twice errs on the strict side.
+		if e := &inv.effects[i]; e.kind == effectTimer && e.conn == c && e.id != id {
+			n++
+		}
+	}
+	return n
+}
+
+// TimeUnixMs implements runtime.Host: the wall clock, which stands still within
+// an event.
+func (inv *invocation) TimeUnixMs() int64 {
+	if inv.unixMilli == 0 {
+		inv.unixMilli = inv.turn.srv.clock.UnixMilli()
+	}
+	return inv.unixMilli
+}
+
+// TimeMonoNs implements runtime.Host: the turn's time.
+func (inv *invocation) TimeMonoNs() int64 { return inv.turn.now }
+
+// MetricAdd implements runtime.Host. No metric can be declared yet.
+func (inv *invocation) MetricAdd([]byte, int64) runtime.Status { return runtime.StatusNotFound }
+
+// UpgradeURI implements runtime.Host.
+func (inv *invocation) UpgradeURI() ([]byte, runtime.Status) {
+	if inv.event != runtime.EventUpgrade {
+		return nil, runtime.StatusUnavailable
+	}
+	return inv.turn.request.target, runtime.StatusOK
+}
+
+// UpgradeHeader implements runtime.Host: the values of a header field, joined
+// by ", " as RFC 9110 §5.3 allows.
+func (inv *invocation) UpgradeHeader(name []byte) ([]byte, runtime.Status) {
+	if inv.event != runtime.EventUpgrade {
+		return nil, runtime.StatusUnavailable
+	}
+	value, n := inv.turn.request.header(string(name), inv.scratch[:0])
+	if n == 0 {
+		return nil, runtime.StatusNotFound
+	}
+	inv.scratch = value
+	return value, runtime.StatusOK
+}
+
+// UpgradeProtocol implements runtime.Host: it must be one that the client
+// offered.
+func (inv *invocation) UpgradeProtocol(name []byte) runtime.Status {
+	if inv.event != runtime.EventUpgrade {
+		return runtime.StatusUnavailable
+	}
+	return inv.turn.upgrade.pick(name)
+}
+
+// UpgradeRespondHeader implements runtime.Host.
+func (inv *invocation) UpgradeRespondHeader(name, value []byte) runtime.Status {
+	if inv.event != runtime.EventUpgrade {
+		return runtime.StatusUnavailable
+	}
+	return inv.turn.upgrade.respond(name, value)
+}

@@ -1,0 +1,107 @@
+package host
+
+import "sync/atomic"
+
+// turnStats are counters of one turn: written by the goroutine that has it,
+// read by Server.Stats, so that counting touches no shared cache line.
+type turnStats struct {
+	reads, writes     atomic.Uint64
+	bytesIn, bytesOut atomic.Uint64
+	messagesIn        atomic.Uint64
+	framesOut         atomic.Uint64
+	refused           atomic.Uint64
+	opened, rejected  atomic.Uint64
+	http              atomic.Uint64
+	pings, resets     atomic.Uint64
+	failures          atomic.Uint64
+	unavailable       atomic.Uint64
+	failed            [causes]atomic.Uint64
+	_                 [64]byte // the next turn's counters are on another line
+}
+
+// Stats is a snapshot of the server's counters. Totals count since New.
+type Stats struct {
+	Open       int    // connections now, plain HTTP ones included
+	Handshakes int    // of these, how many have not finished their request
+	Accepted   uint64 // connections admitted
+	Shed       uint64 // connections answered 503 at accept
+	Upgraded   uint64 // connections that became WebSockets
+	Rejected   uint64 // requests refused
+	HTTP       uint64 // connections given to net/http
+
+	AcceptErrors uint64 // accept calls that failed
+
+	MessagesReceived uint64 // whole messages
+	FramesSent       uint64 // frames handed to a queue or a socket
+	FramesRefused    uint64 // frames for connections that were closing
+	BytesReceived    uint64 // of the wire, on reads of the event loop
+	BytesSent        uint64 // of the wire, replies written by turns
+	Reads, Writes    uint64 // successful system calls of turns
+	Pings            uint64 // sent
+	HandlerFailures  uint64 // invocations that trapped, ran out of a limit, or returned non-zero
+	Unavailable      uint64 // times no instance could be made
+
+	InboundBytes  int64 // held in incomplete messages now
+	OutboundBytes int64 // waiting for slow readers now
+
+	// Closes counts closed connections by cause, such as "peer_closed" or
+	// "slow_consumer".
+	Closes map[string]uint64
+	// Modules holds each module's figures by name.
+	Modules map[string]ModuleStats
+}
+
+// ModuleStats are a module's figures.
+type ModuleStats struct {
+	Generation uint64
+	Inline     bool   // its handlers run on the poller's goroutine
+	SentBack   uint64 // how often they were moved back to workers
+}
+
+// Stats returns a snapshot. Any goroutine.
+func (s *Server) Stats() Stats {
+	st := Stats{
+		Shed:          s.shed.Load(),
+		AcceptErrors:  s.acceptErrors.Load(),
+		InboundBytes:  s.inbound.Load(),
+		OutboundBytes: s.outbound.Load(),
+		Closes:        make(map[string]uint64),
+		Modules:       make(map[string]ModuleStats),
+	}
+	s.admitMu.Lock()
+	st.Open, st.Handshakes, st.Accepted = s.open, s.handshakes, s.accepted
+	s.admitMu.Unlock()
+	for why := range s.closes {
+		if n := s.closes[why].Load(); n > 0 {
+			st.Closes[cause(why).String()] = n
+		}
+	}
+	s.turns.mu.Lock()
+	all := s.turns.all
+	s.turns.mu.Unlock()
+	for _, t := range all {
+		c := &t.stats
+		st.Upgraded += c.opened.Load()
+		st.Rejected += c.rejected.Load()
+		st.HTTP += c.http.Load()
+		st.MessagesReceived += c.messagesIn.Load()
+		st.FramesSent += c.framesOut.Load()
+		st.FramesRefused += c.refused.Load()
+		st.BytesReceived += c.bytesIn.Load()
+		st.BytesSent += c.bytesOut.Load()
+		st.Reads += c.reads.Load()
+		st.Writes += c.writes.Load()
+		st.Pings += c.pings.Load()
+		st.HandlerFailures += c.failures.Load()
+		st.Unavailable += c.unavailable.Load()
+	}
+	for name, tn := range s.tenants {
+		gen := tn.current.Load()
+		st.Modules[name] = ModuleStats{
+			Generation: gen.mod.Generation(),
+			Inline:     gen.pace.quick.Load(),
+			SentBack:   uint64(gen.pace.moves.Load()),
+		}
+	}
+	return st
+}

@@ -1,0 +1,253 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"sync/atomic"
+
+	"weir/runtime"
+)
+
+// Module is what the server needs to load a handler.
+type Module struct {
+	// Name is what routes call it: ^[a-z0-9][a-z0-9._-]{0,63}$.
+	Name string
+	// Wasm is the module in binary format.
+	Wasm []byte
+	// Config is JSON that the init event carries; nil sends an empty one.
+	Config []byte
+	// Capabilities are the groups of host functions it may call.
+	Capabilities runtime.Capability
+	// KeepHeaders are request header fields whose values stay with a connection,
+	// for conn_attr "header:NAME"; at most 16.
+	KeepHeaders []string
+	// MemoryPages bounds an instance's memory in pages of 64 KiB; 0 means 512.
+	MemoryPages uint32
+	// Instances bounds the instances of a generation; 0 means twice GOMAXPROCS.
+	Instances int
+}
+
+var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+const maxKeepHeaders = 16
+
+func (m Module) validate() error {
+	var errs []error
+	if !moduleName.MatchString(m.Name) {
+		errs = append(errs, fmt.Errorf("module name %q: want 1 to 64 of a–z, 0–9, '.', '_', '-', the first a letter or digit", m.Name))
+	}
+	if len(m.KeepHeaders) > maxKeepHeaders {
+		errs = append(errs, fmt.Errorf("module %q keeps %d headers; %d are allowed", m.Name, len(m.KeepHeaders), maxKeepHeaders))
+	}
+	for _, h := range m.KeepHeaders {
+		if !isToken(h) {
+			errs = append(errs, fmt.Errorf("module %q: %q is not a header name", m.Name, h))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tenant is a module as the server knows it, across its generations: its
+// connections, topics and timers. It is a lane of its own for the events that
+// belong to no connection.
+type tenant struct {
+	srv         *Server
+	name        string
+	config      []byte
+	keepHeaders []string
+	topics      topicIndex
+	current     atomic.Pointer[generation]
+
+	inbox atomic.Uint32 // as Conn.inbox; only owned, parked, inGrant, inTimer and inDrain
+
+	mu      sync.Mutex // below
+	timers  map[int64]*guestTimer
+	due     []*guestTimer
+	granted *runtime.Instance
+	waitsOn *generation
+}
+
+// generation is one loaded version of a module.
+type generation struct {
+	mod  *runtime.Module
+	pace pace
+}
+
+// Load makes m's first generation: compiled, checked, one instance warm and
+// initialised. Its init event's effects hold. It must be called before Listen.
+// Errors of the module itself match *runtime.LoadError.
+func (s *Server) Load(ctx context.Context, m Module) error {
+	if err := m.validate(); err != nil {
+		return err
+	}
+	if s.tenants[m.Name] != nil {
+		return fmt.Errorf("module %q is loaded already", m.Name)
+	}
+	tn := &tenant{srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders}
+	const first = 1
+	mod, err := s.engine.Load(ctx, m.Wasm, runtime.ModuleOptions{
+		Name: m.Name, Generation: first, Capabilities: m.Capabilities,
+		MemoryPages: m.MemoryPages, Instances: m.Instances, Seed: s.seed(),
+	})
+	if err != nil {
+		return fmt.Errorf("load module %q: %w", m.Name, err)
+	}
+	gen := &generation{mod: mod}
+	if err := tn.initialise(gen); err != nil {
+		mod.Retire()
+		return fmt.Errorf("load module %q: %w", m.Name, err)
+	}
+	tn.current.Store(gen)
+	s.tenants[m.Name] = tn
+	s.log.Info("module loaded", "module", m.Name, "gen", first, "digest", mod.Digest()[:12])
+	return nil
+}
+
+// initialise sends the init event to a generation's first instance and commits
+// what it asked for.
+func (tn *tenant) initialise(gen *generation) error {
+	inst := gen.mod.TryTake()
+	if inst == nil {
+		return errors.New("no instance is ready")
+	}
+	t := tn.srv.turns.borrow(tn.srv)
+	defer tn.srv.turns.giveBack(t)
+	t.now = tn.srv.clock.Mono()
+	t.gen, t.inst = gen, inst
+	err := t.initInstance(tn, true)
+	if t.inst != nil {
+		gen.mod.Give(inst)
+	}
+	t.inst, t.gen = nil, nil
+	return err
+}
+
+// initInstance sends the init event to t's fresh instance. Only a generation's
+// first instance may have effects; those of later ones repeat the same wishes.
+// An instance that refuses is discarded.
+func (t *turn) initInstance(tn *tenant, keepEffects bool) error {
+	inst, gen := t.inst, t.gen
+	if !gen.mod.Handles(runtime.EventInit) {
+		return nil
+	}
+	discard := func(err error) error {
+		gen.mod.Discard(inst)
+		t.inst, t.gen = nil, nil
+		return err
+	}
+	view, err := inst.Inbound(len(tn.config))
+	if err != nil {
+		return discard(fmt.Errorf("init: %w", err))
+	}
+	copy(view, tn.config)
+	t.inv.begin(tn, nil, runtime.EventInit)
+	status, err := inst.Call(&t.inv, runtime.EventInit, 0, int64(gen.mod.Generation()), len(tn.config))
+	if err != nil || status != 0 || !keepEffects {
+		t.inv.rollBack()
+	} else {
+		t.inv.commit()
+	}
+	if err != nil {
+		return discard(fmt.Errorf("init: %w", err))
+	}
+	if status != 0 {
+		return discard(fmt.Errorf("init returned %d: the module refuses its configuration", status))
+	}
+	return nil
+}
+
+// Run implements pool.Task: the module's own timers.
+func (tn *tenant) Run() (more bool) {
+	t := tn.srv.turns.borrow(tn.srv)
+	defer tn.srv.turns.giveBack(t)
+	for {
+		t.bits = tn.inbox.And(owned)
+		v := tn.tellDrain(t)
+		if v == vDone {
+			v = tn.fireTimers(t)
+		}
+		if v == vDone {
+			t.returnGrant(tn, nil)
+		}
+		if t.inst != nil {
+			t.gen.mod.Give(t.inst)
+			t.inst, t.gen = nil, nil
+		}
+		switch v {
+		case vMore:
+			tn.inbox.Or(t.bits)
+			return true
+		case vWait:
+			if tn.inbox.Or(t.bits|parked)&inGrant == 0 {
+				return false
+			}
+			tn.inbox.And(^parked)
+		default:
+			if tn.inbox.CompareAndSwap(owned, 0) {
+				return false
+			}
+		}
+	}
+}
+
+// tellDrain tells the module once that the server goes down.
+func (tn *tenant) tellDrain(t *turn) verdict {
+	t.conn, t.inline, t.now = nil, false, tn.srv.clock.Mono()
+	if t.bits&inDrain == 0 || !tn.current.Load().mod.Handles(runtime.EventDrain) {
+		return vDone
+	}
+	if v := t.acquire(tn, nil); v != vDone {
+		return v
+	}
+	t.bits &^= inDrain
+	t.invokeModule(tn, runtime.EventDrain, tn.srv.drainLeft(t.now))
+	return vDone
+}
+
+func (tn *tenant) fireTimers(t *turn) verdict {
+	for range turnMessages {
+		if !tn.timerWaits(nil) {
+			return vDone
+		}
+		if v := t.acquire(tn, nil); v != vDone {
+			if v == vFailed {
+				tn.nextDue(t.srv, nil, t.now) // nobody can run it: the firing is lost, and logged
+				continue
+			}
+			return v
+		}
+		id, ok := tn.nextDue(t.srv, nil, t.now)
+		if !ok {
+			return vDone
+		}
+		if t.gen.mod.Handles(runtime.EventTimer) {
+			t.invokeModule(tn, runtime.EventTimer, id)
+		}
+	}
+	return vMore
+}
+
+func (tn *tenant) wakeUp(bits uint32) {
+	if tn.inbox.Or(owned|bits)&owned == 0 {
+		tn.srv.exec.Submit(tn)
+	}
+}
+
+// Granted implements runtime.Waiter for the module's own events.
+func (tn *tenant) Granted(inst *runtime.Instance) {
+	tn.mu.Lock()
+	tn.granted = inst
+	tn.mu.Unlock()
+	if tn.inbox.Or(inGrant)&parked != 0 {
+		tn.inbox.And(^parked)
+		tn.srv.exec.Submit(tn)
+	}
+}
+
+func (tn *tenant) logger(gen *generation) *slog.Logger {
+	return tn.srv.log.With("module", tn.name, "gen", gen.mod.Generation())
+}

@@ -1,0 +1,208 @@
+package host
+
+import "weir/runtime"
+
+// guestTimer is one timer of a handler: on a connection, or (conn nil) of the
+// module itself. Its map and due list are guarded by the connection's mu, or the
+// module's.
+type guestTimer struct {
+	node       wheelNode
+	srv        *Server
+	tn         *tenant
+	conn       *Conn
+	id         int64
+	dueMono    int64 // Mono ns
+	everyNanos int64 // 0 once
+	pending    bool  // in the due list, not delivered yet
+	off        bool  // cancelled or replaced
+}
+
+// maxModuleTimers bounds the timers of a module that no connection owns.
+const maxModuleTimers = 10_000
+
+func (s *Server) maxTimers(c *Conn) int {
+	if c == nil {
+		return maxModuleTimers
+	}
+	return s.opts.WebSocket.MaxTimers
+}
+
+// lockTimers locks and returns the timers of c, or of the module when c is nil.
+func (tn *tenant) lockTimers(c *Conn) (timers *map[int64]*guestTimer, due *[]*guestTimer) {
+	if c == nil {
+		tn.mu.Lock()
+		return &tn.timers, &tn.due
+	}
+	c.mu.Lock()
+	more := c.extrasLocked()
+	return &more.timers, &more.due
+}
+
+func (tn *tenant) unlockTimers(c *Conn) {
+	if c == nil {
+		tn.mu.Unlock()
+	} else {
+		c.mu.Unlock()
+	}
+}
+
+// setTimer sets or replaces a timer.
+func (tn *tenant) setTimer(s *Server, c *Conn, id, dueMono, everyNanos int64) {
+	g := &guestTimer{srv: s, tn: tn, conn: c, id: id, dueMono: dueMono, everyNanos: everyNanos}
+	g.node.owner = g
+	timers, _ := tn.lockTimers(c)
+	if c != nil && (c.dead || c.sealed) {
+		tn.unlockTimers(c)
+		return
+	}
+	old := (*timers)[id]
+	if old != nil {
+		old.off = true
+	}
+	if *timers == nil {
+		*timers = make(map[int64]*guestTimer)
+	}
+	(*timers)[id] = g
+	tn.unlockTimers(c)
+	if old != nil {
+		s.wheel.cancel(&old.node)
+	}
+	s.wheel.schedule(&g.node, dueMono)
+}
+
+// cancelTimer forgets a timer; a firing that waits to be delivered is forgotten
+// too.
+func (tn *tenant) cancelTimer(s *Server, c *Conn, id int64) {
+	timers, _ := tn.lockTimers(c)
+	g := (*timers)[id]
+	if g != nil {
+		g.off = true
+		delete(*timers, id)
+	}
+	tn.unlockTimers(c)
+	if g != nil {
+		s.wheel.cancel(&g.node)
+	}
+}
+
+// cancelTimers forgets all timers of a connection that is closing.
+func (c *Conn) cancelTimers() {
+	c.mu.Lock()
+	var timers map[int64]*guestTimer
+	if c.more != nil {
+		timers = c.more.timers
+		c.more.timers, c.more.due = nil, nil
+		for _, g := range timers {
+			g.off = true
+		}
+	}
+	c.mu.Unlock()
+	for _, g := range timers {
+		c.srv.wheel.cancel(&g.node)
+	}
+}
+
+func (tn *tenant) hasTimer(c *Conn, id int64) bool {
+	timers, _ := tn.lockTimers(c)
+	defer tn.unlockTimers(c)
+	return (*timers)[id] != nil
+}
+
+func (tn *tenant) countTimers(c *Conn) int {
+	timers, _ := tn.lockTimers(c)
+	defer tn.unlockTimers(c)
+	return len(*timers)
+}
+
+// fire is the wheel's call: the timer joins its lane's due list.
+func (g *guestTimer) fire(int64) {
+	_, due := g.tn.lockTimers(g.conn)
+	deliver := !g.off && !g.pending
+	if deliver {
+		g.pending = true
+		*due = append(*due, g)
+	}
+	g.tn.unlockTimers(g.conn)
+	if !deliver {
+		return
+	}
+	if g.conn != nil {
+		g.conn.wakeUp(inTimer)
+	} else {
+		g.tn.wakeUp(inTimer)
+	}
+}
+
+// nextDue takes the oldest firing that is still wanted and sets a repeating
+// timer again. A timer that was late by several periods fires once: ticks
+// coalesce.
+func (tn *tenant) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool) {
+	var again *guestTimer
+	timers, due := tn.lockTimers(c)
+	for len(*due) > 0 && !ok {
+		g := (*due)[0]
+		(*due)[0] = nil
+		*due = (*due)[1:]
+		g.pending = false
+		if g.off {
+			continue
+		}
+		id, ok = g.id, true
+		if g.everyNanos == 0 {
+			g.off = true
+			delete(*timers, g.id)
+			continue
+		}
+		g.dueMono += g.everyNanos
+		if late := nowMono - g.dueMono; late > 0 {
+			g.dueMono += late / g.everyNanos * g.everyNanos
+			if g.dueMono <= nowMono {
+				g.dueMono += g.everyNanos
+			}
+		}
+		again = g
+	}
+	if len(*due) == 0 {
+		*due = nil
+	}
+	tn.unlockTimers(c)
+	if again != nil {
+		s.wheel.schedule(&again.node, again.dueMono)
+	}
+	return id, ok
+}
+
+// fireTimers delivers what is due on an open connection.
+func (c *Conn) fireTimers(t *turn) verdict {
+	if t.bits&inTimer == 0 {
+		return vDone
+	}
+	tn := c.route.tenant
+	for c.phase == phaseOpen {
+		if !tn.timerWaits(c) {
+			return vDone
+		}
+		if t.spent() {
+			return vMore
+		}
+		// The instance first: waiting for one must not lose the firing.
+		if v := t.acquire(c.route.tenant, c); v != vDone {
+			return v
+		}
+		id, ok := tn.nextDue(t.srv, c, t.now)
+		if !ok {
+			return vDone
+		}
+		t.messages++
+		if t.gen.mod.Handles(runtime.EventTimer) {
+			t.invoke(c, runtime.EventTimer, id, 0)
+		}
+	}
+	return vDone
+}
+
+func (tn *tenant) timerWaits(c *Conn) bool {
+	_, due := tn.lockTimers(c)
+	defer tn.unlockTimers(c)
+	return len(*due) > 0
+}

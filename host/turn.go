@@ -1,0 +1,260 @@
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"weir/netpoll"
+	"weir/pool"
+	"weir/runtime"
+)
+
+const (
+	// readerBytes is the size of the pooled readers: one recv takes as much, and
+	// a frame that fits is handed to the guest without another copy.
+	readerBytes = 16 << 10
+
+	// A turn ends after that many messages or bytes, or that much time, so that a
+	// busy peer does not keep a goroutine from the others; the lane goes to the
+	// tail of the run queue. On the poller's own goroutine time is shorter.
+	turnMessages   = 128
+	turnBytes      = 256 << 10
+	turnTime       = 5 * time.Millisecond
+	turnTimeInline = time.Millisecond
+
+	// ownFlushBytes is when replies are written before the turn ends.
+	ownFlushBytes = 64 << 10
+)
+
+// turn is what a goroutine borrows while it has a lane: a reader over the
+// connection's socket, the buffer of its replies, the record of the running
+// invocation, and an instance once a handler is needed. There are as many as
+// goroutines that run lanes at once.
+type turn struct {
+	srv    *Server
+	conn   *Conn
+	inline bool   // on the poller's goroutine
+	bits   uint32 // what was posted, as far as it is not used up
+	now    int64  // Mono ns at the turn's start
+
+	src    source
+	reader *bufio.Reader
+	head   bytes.Reader // over a frame header's bytes
+	header [ws.MaxHeaderSize]byte
+
+	messages int
+	bytes    int
+	calls    int
+
+	gen  *generation
+	inst *runtime.Instance
+	inv  invocation
+
+	// own holds the connection's replies, encoded: own[:ownDone] are committed
+	// and this turn will write them; what follows belongs to the invocation that
+	// runs. claimed says that the turn has set Conn.writing.
+	own     []byte
+	ownDone int
+	claimed bool
+
+	request request
+	upgrade upgrade
+	stats   turnStats
+}
+
+func newTurn(s *Server) *turn {
+	t := &turn{srv: s}
+	t.src.turn = t
+	t.reader = bufio.NewReaderSize(&t.src, max(readerBytes, int(s.opts.Server.MaxHeaderSize)))
+	t.inv.turn = t
+	t.upgrade.bind(t)
+	return t
+}
+
+// turnStore lends turns. Every turn ever made is kept for its counters.
+type turnStore struct {
+	mu   sync.Mutex
+	free []*turn
+	all  []*turn
+}
+
+func (ts *turnStore) borrow(s *Server) *turn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if n := len(ts.free); n > 0 {
+		t := ts.free[n-1]
+		ts.free = ts.free[:n-1]
+		return t
+	}
+	t := newTurn(s)
+	ts.all = append(ts.all, t)
+	return t
+}
+
+func (ts *turnStore) giveBack(t *turn) {
+	ts.mu.Lock()
+	ts.free = append(ts.free, t)
+	ts.mu.Unlock()
+}
+
+// begin points t at c.
+func (t *turn) begin(c *Conn, inline bool) {
+	t.conn, t.inline, t.now = c, inline, t.srv.clock.Mono()
+	t.src.dry = false
+	t.reader.Reset(&t.src)
+	t.messages, t.bytes, t.calls = 0, 0, 0
+	t.upgrade.picked, t.upgrade.responded = t.upgrade.picked[:0], t.upgrade.responded[:0]
+}
+
+// end writes what the turn has to write, keeps what it read too much, and gives
+// the instance back.
+func (t *turn) end() {
+	c := t.conn
+	t.flushOwn()
+	if n := t.reader.Buffered(); n > 0 && c.phase != phaseDead {
+		c.hold(t.reader)
+	}
+	if t.inst != nil {
+		t.gen.pace.note(t.srv.clock.Mono()-t.now, t.calls, t.inline, t.now)
+		t.gen.mod.Give(t.inst)
+		t.inst, t.gen = nil, nil
+	}
+	t.conn = nil
+	if cap(t.own) > 4*ownFlushBytes {
+		t.own = nil
+	}
+}
+
+// spent reports that the lane's turn is over.
+func (t *turn) spent() bool {
+	if t.messages >= turnMessages || t.bytes >= turnBytes {
+		return true
+	}
+	if t.messages&3 != 3 { // a look at the clock costs 25 ns
+		return false
+	}
+	limit := turnTime
+	if t.inline {
+		limit = turnTimeInline
+	}
+	return t.srv.clock.Mono()-t.now > int64(limit)
+}
+
+// claim makes the turn the connection's writer, so that its replies can go out
+// straight from own. It fails when frames of others wait already: then replies
+// queue behind them. Frames thus leave in commit order.
+func (t *turn) claim() bool {
+	c := t.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out != nil || c.sealed || c.dead {
+		return false
+	}
+	if t.claimed {
+		return true
+	}
+	if c.writing || c.blocked {
+		return false
+	}
+	c.writing = true
+	t.claimed = true
+	return true
+}
+
+// flushOwn writes the committed replies in one system call and hands the right
+// to write on to whoever queued frames meanwhile.
+func (t *turn) flushOwn() {
+	if !t.claimed {
+		return
+	}
+	t.claimed = false
+	c := t.conn
+	p := t.own[:t.ownDone]
+	var n int
+	var err error
+	if len(p) > 0 {
+		n, err = c.sock.Write(p)
+		t.stats.writes.Add(1)
+		t.stats.bytesOut.Add(uint64(n))
+	}
+	t.own, t.ownDone = t.own[:0], 0
+
+	c.mu.Lock()
+	if err != nil && !errors.Is(err, netpoll.ErrWouldBlock) {
+		c.dropQueueLocked()
+		c.sealed = true
+		c.inbox.Or(inReset) // the lane is ours: it will be seen
+	} else if n < len(p) && !c.dead {
+		rest := pool.Take(len(p) - n)
+		copy(rest.B, p[n:])
+		c.prependLocked(rest)
+	}
+	c.drainLocked()
+}
+
+// source is the reader's view of the socket: bytes that were held back first.
+type source struct {
+	turn *turn
+	dry  bool // the socket had less than was asked for: the poller tells of more
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	c := s.turn.conn
+	if c.held != nil {
+		n := copy(p, c.held.B) // all: what was held came out of a reader of this size
+		c.srv.inbound.Add(-int64(n))
+		c.held.Release()
+		c.held = nil
+		return n, nil
+	}
+	n, err := c.sock.Read(p)
+	switch {
+	case err == nil:
+		// A short read has emptied the socket. A FIN behind the bytes may share
+		// their edge, though: after a hang-up read on to the end.
+		s.dry = n < len(p) && !c.sawHangup
+		s.turn.bytes += n
+		s.turn.stats.reads.Add(1)
+		s.turn.stats.bytesIn.Add(uint64(n))
+		c.lastHeard = s.turn.now
+		c.pinged = false
+	case errors.Is(err, netpoll.ErrWouldBlock):
+		s.dry = true
+		c.sawHangup = false
+	default:
+		s.dry = true
+		c.peerGone = true
+		if !errors.Is(err, io.EOF) {
+			s.turn.stats.resets.Add(1)
+		}
+	}
+	return n, err
+}
+
+// fill reads once more from the socket; false when there is nothing to read now
+// (or ever: Conn.peerGone).
+func (t *turn) fill() bool {
+	if t.src.dry && t.conn.held == nil {
+		return false
+	}
+	before := t.reader.Buffered()
+	_, err := t.reader.Peek(before + 1)
+	return err == nil
+}
+
+// hold keeps what r has read but nobody has parsed yet.
+func (c *Conn) hold(r *bufio.Reader) {
+	n := r.Buffered()
+	p, _ := r.Peek(n)
+	kept := pool.Take(n)
+	copy(kept.B, p)
+	c.held = kept
+	c.srv.inbound.Add(int64(n))
+}

@@ -1,0 +1,307 @@
+package host
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gobwas/ws"
+
+	"weir/runtime"
+)
+
+// upgrade answers one WebSocket request from memory: the request's head is in
+// the reader, the response goes into the turn's replies, ws.Upgrader is between.
+// A turn owns one and uses it again.
+type upgrade struct {
+	turn     *turn
+	upgrader ws.Upgrader
+	head     bytes.Reader
+
+	// What the handler's upgrade event wants.
+	picked    []byte // subprotocol; empty: the route decides
+	responded []byte // "Name: value\r\n" lines
+}
+
+func (u *upgrade) bind(t *turn) {
+	u.turn = t
+	u.upgrader = ws.Upgrader{
+		ReadBufferSize: max(readerBytes, int(t.srv.opts.Server.MaxHeaderSize)),
+		Header:         u,
+		Protocol:       u.wants,
+	}
+}
+
+// Read implements io.Reader for ws.Upgrader: the head, and nothing behind it.
+func (u *upgrade) Read(p []byte) (int, error) { return u.head.Read(p) }
+
+// Write implements io.Writer for ws.Upgrader.
+func (u *upgrade) Write(p []byte) (int, error) {
+	u.turn.own = append(u.turn.own, p...)
+	return len(p), nil
+}
+
+// WriteTo implements ws.HandshakeHeader: the handler's response header fields.
+func (u *upgrade) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(u.responded)
+	return int64(n), err
+}
+
+// wants is ws.Upgrader's question for each subprotocol offered.
+func (u *upgrade) wants(offered []byte) bool {
+	if len(u.picked) > 0 {
+		return bytes.Equal(offered, u.picked)
+	}
+	return slices.Contains(u.turn.conn.route.protocols, string(offered))
+}
+
+// pick is the handler's choice of a subprotocol, which must have been offered.
+func (u *upgrade) pick(name []byte) runtime.Status {
+	if !isToken(name) {
+		return runtime.StatusInvalid
+	}
+	r := &u.turn.request
+	for i := range r.fields {
+		if !equalFold(r.fields[i].name, "Sec-WebSocket-Protocol") {
+			continue
+		}
+		for list := r.fields[i].value; len(list) > 0; {
+			var item []byte
+			item, list, _ = bytes.Cut(list, []byte(","))
+			if bytes.Equal(bytes.Trim(item, " \t"), name) {
+				u.picked = append(u.picked[:0], name...)
+				return runtime.StatusOK
+			}
+		}
+	}
+	return runtime.StatusNotFound
+}
+
+// maxRespondBytes bounds the header fields that a handler adds to a response.
+const maxRespondBytes = 4 << 10
+
+// respond adds a response header field. Fields that make the handshake what it
+// is stay the server's.
+func (u *upgrade) respond(name, value []byte) runtime.Status {
+	if !isToken(name) {
+		return runtime.StatusInvalid
+	}
+	for _, b := range value {
+		if b < ' ' && b != '\t' || b == 0x7F {
+			return runtime.StatusInvalid
+		}
+	}
+	switch lower := strings.ToLower(string(name)); {
+	case lower == "connection", lower == "upgrade", lower == "content-length", lower == "transfer-encoding",
+		strings.HasPrefix(lower, "sec-websocket-"):
+		return runtime.StatusDenied
+	}
+	if len(u.responded)+len(name)+len(value)+4 > maxRespondBytes {
+		return runtime.StatusTooBig
+	}
+	u.responded = append(u.responded, name...)
+	u.responded = append(u.responded, ": "...)
+	u.responded = append(u.responded, value...)
+	u.responded = append(u.responded, "\r\n"...)
+	return runtime.StatusOK
+}
+
+// shake reads the request as far as it has come and answers it once it is whole.
+// Nothing waits: what is missing stays with the connection until more comes or
+// the time is up.
+func (c *Conn) shake(t *turn) verdict {
+	if c.phase != phaseHandshake || t.bits&inRead == 0 && c.held == nil {
+		return vDone
+	}
+	limits := &c.srv.opts.Server
+	for {
+		have, _ := t.reader.Peek(t.reader.Buffered())
+		if len(have) > 0 && !tokenByte[have[0]] {
+			c.answer(t, answers[http.StatusBadRequest], causeRejected) // TLS, or no HTTP at all
+			return vDone
+		}
+		n := headEnd(have[:min(len(have), int(limits.MaxHeaderSize))])
+		if n > 0 {
+			return c.answerRequest(t, have[:n])
+		}
+		if len(have) >= int(limits.MaxHeaderSize) {
+			status := http.StatusRequestHeaderFieldsTooLarge
+			if bytes.IndexByte(have, '\n') < 0 {
+				status = http.StatusRequestURITooLong
+			}
+			c.answer(t, answers[status], causeRejected)
+			return vDone
+		}
+		if !t.fill() {
+			return vDone
+		}
+	}
+}
+
+// answerRequest decides about a whole request head. It may run twice for one
+// request, when the handler's instance has to be waited for.
+func (c *Conn) answerRequest(t *turn, head []byte) verdict {
+	s := c.srv
+	r := &t.request
+	reject := func(status int) verdict {
+		c.answer(t, answers[status], causeRejected)
+		return vDone
+	}
+	if status := r.parse(head, int(s.opts.Server.MaxURISize), s.opts.Server.MaxHeaders); status != 0 {
+		return reject(status)
+	}
+	if !r.isUpgrade() {
+		c.toHTTP(t)
+		return vDone
+	}
+	if status := r.checkUpgrade(); status != 0 {
+		return reject(status)
+	}
+	path, _, _ := bytes.Cut(r.target, []byte("?"))
+	rt := s.routeFor(string(path))
+	if rt == nil {
+		return reject(http.StatusNotFound)
+	}
+	origin, _ := r.one("Origin")
+	host, _ := r.one("Host")
+	if len(origin) > 0 && !s.origins.allow(string(origin), string(host)) {
+		s.log.Info("upgrade refused: the page is of another origin", "origin", clip(string(origin), 128), "host", clip(string(host), 128), "route", rt.pattern.text)
+		return reject(http.StatusForbidden)
+	}
+	c.route = rt
+	c.attrs = c.describe(r)
+
+	u := &t.upgrade
+	if gen := rt.tenant.current.Load(); gen.mod.Handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
+		if v := t.acquire(rt.tenant, c); v != vDone {
+			return v
+		}
+		c.told |= toldUpgrade
+		if status := t.invoke(c, runtime.EventUpgrade, 0, 0); status != 0 {
+			if status < 400 || status > 599 {
+				status = http.StatusInternalServerError
+				u.responded = u.responded[:0]
+			}
+			c.answer(t, answerFor(int(status)), causeRejected)
+			return vDone
+		}
+	}
+	return c.accept(t, head)
+}
+
+// accept sends the 101 response and opens the connection.
+func (c *Conn) accept(t *turn, head []byte) verdict {
+	u := &t.upgrade
+	u.head.Reset(head)
+	hs, err := u.upgrader.Upgrade(u)
+	if err != nil || !t.claim() {
+		// The checks above are stricter than ws.Upgrader's own.
+		t.own = t.own[:t.ownDone]
+		c.srv.log.Error("upgrade refused after it was checked", "err", err)
+		c.answer(t, answers[http.StatusBadRequest], causeRejected)
+		return vDone
+	}
+	t.ownDone = len(t.own)
+	t.reader.Discard(len(head))
+	if hs.Protocol != "" {
+		c.attrs = c.route.share(&attrs{uri: c.attrs.uri, protocol: hs.Protocol, kept: c.attrs.kept})
+	}
+	c.leaveHandshake()
+	c.phase = phaseOpen
+	c.owner.Store(c.route.tenant)
+	c.lastHeard = t.now
+	c.deadline = 0
+	c.srv.wheel.schedule(&c.node, c.nextDeadline())
+	t.stats.opened.Add(1)
+	return vDone
+}
+
+// describe takes down what a handler may ask for later.
+func (c *Conn) describe(r *request) *attrs {
+	keep := c.route.tenant.keepHeaders
+	last := c.route.lastAttrs.Load()
+	if len(keep) == 0 {
+		if last != nil && last.protocol == "" && last.uri == string(r.target) {
+			return last
+		}
+		return c.route.share(&attrs{uri: string(r.target)})
+	}
+	a := &attrs{uri: string(r.target), kept: make([]string, len(keep))}
+	for i, name := range keep {
+		value, _ := r.header(name, nil)
+		a.kept[i] = string(value)
+	}
+	return a
+}
+
+// share returns an equal earlier value instead of a, if it is at hand.
+func (r *route) share(a *attrs) *attrs {
+	last := r.lastAttrs.Load()
+	if last != nil && last.uri == a.uri && last.protocol == a.protocol && slices.Equal(last.kept, a.kept) {
+		return last
+	}
+	r.lastAttrs.Store(a)
+	return a
+}
+
+// response is an HTTP error answer.
+type response struct {
+	status int
+	text   string
+	extra  string // header lines
+}
+
+// answers are the errors of a handshake.
+var answers = map[int]response{
+	http.StatusBadRequest:                  {400, "This is not a request that RFC 9112 and RFC 6455 allow.", ""},
+	http.StatusForbidden:                   {403, "Pages of this origin may not connect.", ""},
+	http.StatusNotFound:                    {404, "No WebSocket is served at this path.", ""},
+	http.StatusMethodNotAllowed:            {405, "A WebSocket begins with GET.", "Allow: GET\r\n"},
+	http.StatusRequestTimeout:              {408, "The request took too long.", ""},
+	http.StatusRequestURITooLong:           {414, "The request target is too long.", ""},
+	http.StatusUpgradeRequired:             {426, "This server speaks WebSocket version 13.", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"},
+	http.StatusRequestHeaderFieldsTooLarge: {431, "The request's header is too large.", ""},
+	http.StatusInternalServerError:         {500, "The handler failed.", ""},
+	http.StatusServiceUnavailable:          {503, "The server is busy; try again.", "Retry-After: 1\r\n"},
+	http.StatusHTTPVersionNotSupported:     {505, "This server speaks HTTP/1.1.", ""},
+}
+
+// answerFor is the answer to a handler's refusal.
+func answerFor(status int) response {
+	if a, ok := answers[status]; ok && status == http.StatusInternalServerError {
+		return a
+	}
+	return response{status: status, text: http.StatusText(status)}
+}
+
+// append writes a as an HTTP/1.1 response that ends the connection.
+func (a response) append(dst []byte, extra []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(a.status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, http.StatusText(a.status)...)
+	dst = append(dst, "\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(a.text)+1), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, a.extra...)
+	dst = append(dst, extra...)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, a.text...)
+	return append(dst, '\n')
+}
+
+// answer refuses a request: the response, a FIN, and input thrown away.
+func (c *Conn) answer(t *turn, a response, why cause) {
+	if c.phase != phaseHandshake {
+		return
+	}
+	if t.claim() {
+		t.own = a.append(t.own[:t.ownDone], t.upgrade.responded)
+		t.ownDone = len(t.own)
+	}
+	t.stats.rejected.Add(1)
+	c.finish(t, closeInfo{cause: why})
+}

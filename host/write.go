@@ -1,0 +1,289 @@
+package host
+
+import (
+	"errors"
+	"sync"
+
+	"weir/netpoll"
+	"weir/pool"
+)
+
+// outQueue holds the frames that wait for one socket, oldest first. Most
+// connections have none: it is borrowed while something waits. Conn.mu guards it.
+type outQueue struct {
+	frames    []*pool.Buf // frames[0] may be partly written
+	sentBytes int         // of frames[0]
+	bytes     int         // unwritten bytes of all frames
+	accounted int         // of these, how many the server's outbound budget counts
+	armed     bool        // write interest is on
+	stalledAt int64       // Mono ns since which frames[0] has waited for a full socket; 0 never
+}
+
+var outQueues = sync.Pool{New: func() any { return &outQueue{frames: make([]*pool.Buf, 0, 4)} }}
+
+// queued is the answer to an attempt to queue a frame.
+type queued uint8
+
+const (
+	queuedQuiet  queued = iota // somebody else will write it
+	queuedFlush                // the caller must call flush
+	queuedClosed               // refused: the connection is closing
+	queuedFull                 // refused: the peer reads too slowly
+)
+
+// enqueue appends frame to c's queue and takes a reference of its own. Any
+// goroutine; no system call.
+func (c *Conn) enqueue(frame *pool.Buf) queued {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.enqueueLocked(frame)
+}
+
+func (c *Conn) enqueueLocked(frame *pool.Buf) queued {
+	if c.sealed || c.dead {
+		return queuedClosed
+	}
+	limits := &c.srv.opts.WebSocket
+	if q := c.out; q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) {
+		return queuedFull
+	}
+	if c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts.Server.OutboundBudget) {
+		return queuedFull
+	}
+	frame.Retain()
+	c.appendLocked(frame)
+	if c.writing || c.blocked {
+		return queuedQuiet
+	}
+	return queuedFlush
+}
+
+// appendLocked queues frame, whose reference becomes the queue's.
+func (c *Conn) appendLocked(frame *pool.Buf) {
+	if c.out == nil {
+		c.out = outQueues.Get().(*outQueue)
+	}
+	q := c.out
+	q.frames = append(q.frames, frame)
+	q.bytes += len(frame.B)
+	if c.blocked {
+		c.srv.outbound.Add(int64(len(frame.B)))
+		q.accounted += len(frame.B)
+	}
+}
+
+// prependLocked puts the unwritten rest of a write before everything queued.
+func (c *Conn) prependLocked(rest *pool.Buf) {
+	c.appendLocked(rest)
+	f := c.out.frames
+	copy(f[1:], f)
+	f[0] = rest
+}
+
+// flush writes what is queued unless somebody else is at it or the socket is
+// full. Any goroutine.
+func (c *Conn) flush() {
+	c.mu.Lock()
+	if c.writing || c.blocked || c.out == nil {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	c.drainLocked()
+}
+
+// drainLocked writes until the queue is empty or the socket full, gives up the
+// right to write, and unlocks. The caller holds mu and has set writing.
+func (c *Conn) drainLocked() {
+	var post uint32
+	for c.out != nil && !c.dead {
+		p, scratch := c.out.gather()
+		c.mu.Unlock()
+		n, err := c.sock.Write(p)
+		if scratch != nil {
+			scratch.Release()
+		}
+		full := err == nil && n < len(p) || errors.Is(err, netpoll.ErrWouldBlock)
+		if full {
+			err = c.sock.WantWrite(true)
+		}
+		c.mu.Lock()
+		if c.out == nil || c.dead {
+			break
+		}
+		c.out.took(n, c.srv.clock)
+		if err != nil {
+			c.dropQueueLocked()
+			c.sealed = true
+			post = inReset
+			break
+		}
+		if !full {
+			c.settleLocked()
+			continue
+		}
+		c.out.armed = true
+		if c.retry { // it became writable again while we were at it
+			c.retry = false
+			continue
+		}
+		c.stallLocked()
+		break
+	}
+	if c.dead {
+		c.dropQueueLocked()
+	}
+	if c.out == nil && c.sealed {
+		post |= inFlushed
+	}
+	c.retry = false
+	c.writing = false
+	dead := c.dead
+	c.mu.Unlock()
+	if dead {
+		c.sock.Close()
+	} else if post != 0 {
+		c.wakeUp(post)
+	}
+}
+
+// settleLocked gives an empty queue back.
+func (c *Conn) settleLocked() {
+	q := c.out
+	if len(q.frames) > 0 {
+		return
+	}
+	if q.armed {
+		// Nothing waits any more; the interest would only add a flag to other
+		// events. An error here means the socket is gone, which reading tells too.
+		c.mu.Unlock()
+		_ = c.sock.WantWrite(false)
+		c.mu.Lock()
+		if c.out != q {
+			return
+		}
+		q.armed = false
+		if len(q.frames) > 0 {
+			return // somebody appended meanwhile
+		}
+	}
+	c.dropQueueLocked()
+}
+
+// dropQueueLocked releases every frame and the queue itself.
+func (c *Conn) dropQueueLocked() {
+	q := c.out
+	if q == nil {
+		return
+	}
+	c.out = nil
+	for i, f := range q.frames {
+		f.Release()
+		q.frames[i] = nil
+	}
+	if q.accounted != 0 {
+		c.srv.outbound.Add(-int64(q.accounted))
+	}
+	*q = outQueue{frames: q.frames[:0]}
+	if cap(q.frames) <= 64 {
+		outQueues.Put(q)
+	}
+}
+
+// stallLocked notes that the socket is full: whoever waits is counted and timed.
+func (c *Conn) stallLocked() {
+	q := c.out
+	c.blocked = true
+	c.srv.outbound.Add(int64(q.bytes - q.accounted))
+	q.accounted = q.bytes
+	if q.stalledAt == 0 {
+		q.stalledAt = c.srv.clock.Mono()
+	}
+	c.srv.wheel.scheduleBefore(&c.node, q.stalledAt+int64(c.srv.opts.WebSocket.WriteTimeout))
+}
+
+// writable takes note of room in the socket and goes on writing.
+func (c *Conn) writable() {
+	c.mu.Lock()
+	if c.writing {
+		c.retry = true
+		c.mu.Unlock()
+		return
+	}
+	if !c.blocked || c.out == nil {
+		c.mu.Unlock()
+		return
+	}
+	c.blocked = false
+	c.writing = true
+	c.drainLocked()
+}
+
+// gatherBytes is how much of several frames is copied together into one write.
+const gatherBytes = 32 << 10
+
+// gather returns the bytes to write next: the first frame's rest, or, when more
+// small ones wait, as many as fit one buffer, which the caller releases.
+func (q *outQueue) gather() (p []byte, scratch *pool.Buf) {
+	first := q.frames[0].B[q.sentBytes:]
+	if len(q.frames) == 1 || len(first)+len(q.frames[1].B) > gatherBytes {
+		return first, nil
+	}
+	scratch = pool.Take(min(q.bytes, gatherBytes))
+	n := copy(scratch.B, first)
+	for _, f := range q.frames[1:] {
+		if n+len(f.B) > len(scratch.B) {
+			break
+		}
+		n += copy(scratch.B[n:], f.B)
+	}
+	return scratch.B[:n], scratch
+}
+
+// took removes n written bytes.
+func (q *outQueue) took(n int, clock Clock) {
+	q.bytes -= n
+	done := 0
+	for n > 0 {
+		f := q.frames[done]
+		rest := len(f.B) - q.sentBytes
+		if n < rest {
+			q.sentBytes += n
+			break
+		}
+		n -= rest
+		q.sentBytes = 0
+		f.Release()
+		q.frames[done] = nil
+		done++
+	}
+	if done == 0 {
+		return
+	}
+	kept := copy(q.frames, q.frames[done:])
+	clear(q.frames[kept:])
+	q.frames = q.frames[:kept]
+	if q.stalledAt != 0 { // a whole frame left: the next one's time begins
+		q.stalledAt = clock.Mono()
+	}
+}
+
+// sealLocked queues the Close frame, after which nothing may follow. With
+// dropRest, frames that no byte of was written give way to it: a reader who is
+// too slow for them would never see it otherwise.
+func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
+	if q := c.out; q != nil && dropRest {
+		keep := 0
+		if q.sentBytes > 0 {
+			keep = 1
+		}
+		for i, f := range q.frames[keep:] {
+			q.bytes -= len(f.B)
+			f.Release()
+			q.frames[keep+i] = nil
+		}
+		q.frames = q.frames[:keep]
+	}
+	c.appendLocked(frame)
+	c.sealed = true
+}
