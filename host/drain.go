@@ -20,60 +20,74 @@ const drainPerConn = 2 * time.Millisecond
 // is gone. At the drain's timeout, or when ctx ends, what is left is cut and an
 // error returned. Close must follow.
 func (s *Server) Drain(ctx context.Context) error {
-	limits := &s.opts.Drain
-	ctx, cancel := context.WithTimeout(ctx, limits.Timeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.drainEnds.Store(s.clock.Mono() + int64(limits.Timeout))
+	timeout := s.opts.Drain.Timeout
+	start := s.clock.Mono()
+	s.drainEnds.Store(start + int64(timeout))
+	limit := s.at(start+int64(timeout), cancel)
+	defer s.wheel.cancel(&limit.node)
+
 	s.stopAccepting()
 	for _, tn := range s.tenants {
 		tn.wakeUp(inDrain)
 	}
 	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
+	s.sendAway(start)
 
-	web := make(chan error, 1) // one answer
-	if s.web != nil {
-		go func() { web <- s.web.shutdown(ctx) }() // ends by ctx at the latest
-	} else {
-		web <- nil
-	}
-	s.sendAway(ctx)
+	web := make(chan struct{})
+	go func() { // ends by ctx at the latest
+		defer close(web)
+		if s.web != nil {
+			s.web.shutdown(ctx)
+		}
+	}()
 	err := s.waitEmpty(ctx)
+	cancel()
+	<-web
 	if err != nil {
 		s.admitMu.Lock()
 		n := s.open
 		s.admitMu.Unlock()
-		err = fmt.Errorf("%w: %d after %v", errCut, n, limits.Timeout)
-		s.cutAll()
+		if n > 0 {
+			s.cutAll()
+			return fmt.Errorf("%w: %d of them", errCut, n)
+		}
 	}
-	<-web
-	return err
+	return nil
 }
 
 // sendAway asks every connection to close, each at its own random moment of the
-// spread. A connection whose handler runs is asked when that has finished and
-// its replies are queued, since the request waits in its lane.
-func (s *Server) sendAway(ctx context.Context) {
+// spread. A connection whose handler runs closes when that has finished and its
+// replies are queued, since the request waits in its lane.
+func (s *Server) sendAway(start int64) {
 	var conns []*Conn
 	s.hub.each(func(c *Conn) { conns = append(conns, c) })
-	spread := min(s.opts.Drain.Spread, time.Duration(len(conns))*drainPerConn)
+	spread := int64(min(s.opts.Drain.Spread, time.Duration(len(conns))*drainPerConn))
 	s.random.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	start := s.clock.Mono()
 	for i, c := range conns {
-		due := start + int64(spread)*int64(i)/int64(len(conns))
-		if wait := due - s.clock.Mono(); wait > int64(time.Millisecond) {
-			timer.Reset(time.Duration(wait))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-		c.askAndWake(causeDrain.info())
+		s.at(start+spread*int64(i)/int64(len(conns)), func() { c.askAndWake(causeDrain.info()) })
 	}
 	// Who was being accepted while the list was made.
-	s.hub.each(func(c *Conn) { c.askAndWake(causeDrain.info()) })
+	s.at(start+spread, func() {
+		s.hub.each(func(c *Conn) { c.askAndWake(causeDrain.info()) })
+	})
+}
+
+// moment is a function that the wheel calls.
+type moment struct {
+	node wheelNode
+	f    func()
+}
+
+func (m *moment) fire(int64) { m.f() }
+
+// at calls f, which must not block, at a time of the server's clock.
+func (s *Server) at(monoNs int64, f func()) *moment {
+	m := &moment{f: f}
+	m.node.owner = m
+	s.wheel.schedule(&m.node, monoNs)
+	return m
 }
 
 // cutAll ends every connection without waiting for its peer.

@@ -27,12 +27,15 @@ const (
 	paceBudget = time.Millisecond       // what a turn on the poller may take
 	// A turn that is too long adds its excess to the debt, a good one pays some
 	// back. The bound lets through what the operating system's own scheduling
-	// does to a busy machine, a time slice of 3 to 4 ms now and then.
-	paceDebt    = 8 * time.Millisecond
-	pacePayback = 50 * time.Microsecond
+	// does to a crowded machine: goroutines that lose their core for 10 ms now
+	// and then. It is also about the longest that a generation which turns slow
+	// holds up its neighbours, once.
+	paceDebt    = 24 * time.Millisecond
+	pacePayback = 100 * time.Microsecond
 
 	paceBackOffMin = 100 * time.Millisecond
 	paceBackOffMax = 10 * time.Second
+	paceForgive    = time.Minute // good for so long, and the back-off starts anew
 )
 
 // note records a turn of nanos with that many handler calls.
@@ -61,7 +64,10 @@ func (p *pace) noteInline(nanos, nowMono int64) {
 	if excess := nanos - int64(paceBudget); excess > 0 {
 		if p.debt.Add(excess) > int64(paceDebt) && p.quick.CompareAndSwap(true, false) {
 			p.streak.Store(0)
-			pause := min(max(2*p.backOff.Load(), int64(paceBackOffMin)), int64(paceBackOffMax))
+			pause := int64(paceBackOffMin)
+			if last := p.retryAt.Load(); last != 0 && nowMono-last < int64(paceForgive) {
+				pause = min(2*p.backOff.Load(), int64(paceBackOffMax))
+			}
 			p.backOff.Store(pause)
 			p.retryAt.Store(nowMono + nanos + pause)
 			p.moves.Add(1)

@@ -31,6 +31,9 @@ type Deps struct {
 	// HTTP answers requests that are not upgrades and that no static route
 	// takes; nil answers 404 with a hint.
 	HTTP http.Handler
+	// Clock tells the time; nil means the system's. With a clock of the caller's
+	// nothing happens by itself: the caller calls Advance when it has moved.
+	Clock Clock
 }
 
 // Server owns listeners, connections and the modules they talk to. Load, then
@@ -87,7 +90,7 @@ func New(o Options, d Deps) (*Server, error) {
 		poller:  d.Poller,
 		exec:    d.Pool,
 		log:     d.Logger,
-		clock:   systemClock{start: time.Now().Add(-time.Second)}, // guests want a time above 0
+		clock:   d.Clock,
 		random:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		next:    d.HTTP,
 		tenants: make(map[string]*tenant),
@@ -100,10 +103,19 @@ func New(o Options, d Deps) (*Server, error) {
 	}
 	s.inline = s.opts.Handler.Inline == inlineAuto
 	s.origins = newOrigins(s.opts.Server.AllowedOrigins)
+	if s.clock != nil {
+		s.wheel = newWheel(s.clock.Mono(), nil)
+		return s, nil
+	}
+	s.clock = systemClock{start: time.Now().Add(-time.Second)} // guests want a time above 0
 	s.wheel = newWheel(s.clock.Mono(), s.kick)
 	s.wg.Go(s.runWheel) // ends with Close
 	return s, nil
 }
+
+// Advance does what is due at the time of Deps.Clock. Only for servers that
+// have one; one goroutine at a time.
+func (s *Server) Advance() { s.wheel.advance(s.clock.Mono()) }
 
 func (s *Server) seed() uint64 { return s.random.Uint64() }
 
