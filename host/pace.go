@@ -10,12 +10,16 @@ import (
 // server does for it; a slow handler on the poller's goroutine holds up every
 // connection of that shard. So a generation starts on workers, moves to the
 // poller's goroutine once it has proved quick, and moves back as soon as it is
-// not (docs/adr/0002). Any goroutine; times are wall time, since a handler that
-// waits for a core holds the poller up just the same.
+// not (docs/adr/0002). Any goroutine.
+//
+// A turn that took long on the wall clock may only have waited for a core, which
+// a worker would have done too. So it makes the generation suspect, and while it
+// is, turns are judged by the CPU time of their thread where the system tells.
 type pace struct {
 	quick   atomic.Bool
 	streak  atomic.Int32 // quick turns in a row while on workers
 	debt    atomic.Int64 // ns by which turns were too long lately
+	suspect atomic.Int32 // how many more turns to measure closely
 	retryAt atomic.Int64 // Mono ns before which the generation stays on workers
 	backOff atomic.Int64 // ns; doubles each time it is sent back
 	moves   atomic.Int64 // how often it was sent back
@@ -26,25 +30,53 @@ const (
 	paceQuick  = 200 * time.Microsecond // what a quick turn's calls take on average
 	paceBudget = time.Millisecond       // what a turn on the poller may take
 	// A turn that is too long adds its excess to the debt, a good one pays some
-	// back. The bound lets through what the operating system's own scheduling
-	// does to a crowded machine: goroutines that lose their core for 10 ms now
-	// and then. It is also about the longest that a generation which turns slow
+	// back. The bound is about the longest that a generation which turns slow
 	// holds up its neighbours, once.
 	paceDebt    = 24 * time.Millisecond
 	pacePayback = 100 * time.Microsecond
+	paceSuspect = 32 // turns that are measured closely after a long one
 
 	paceBackOffMin = 100 * time.Millisecond
 	paceBackOffMax = 10 * time.Second
 	paceForgive    = time.Minute // good for so long, and the back-off starts anew
 )
 
+// stopwatch measures one turn on the poller's goroutine.
+type stopwatch struct {
+	wall int64 // Mono ns
+	cpu  int64 // the thread's, ns; -1 when it is not measured
+}
+
+// start begins to measure a turn at wall time nowMono.
+func (p *pace) start(nowMono int64) stopwatch {
+	w := stopwatch{wall: nowMono, cpu: -1}
+	if p.suspect.Load() > 0 {
+		p.suspect.Add(-1)
+		w.cpu = threadCPU()
+	}
+	return w
+}
+
+// stop returns how long the turn took, and whether that is its own doing.
+func (w stopwatch) stop(nowMono int64) (nanos int64, sure bool) {
+	nanos = nowMono - w.wall
+	if w.cpu < 0 {
+		return nanos, false
+	}
+	// A goroutine that was moved to another thread brings nonsense.
+	if cpu := threadCPU() - w.cpu; cpu >= 0 && cpu < nanos {
+		nanos = cpu
+	}
+	return nanos, true
+}
+
 // note records a turn of nanos with that many handler calls.
-func (p *pace) note(nanos int64, calls int, inline bool, nowMono int64) {
+func (p *pace) note(nanos int64, sure bool, calls int, inline bool, nowMono int64) {
 	if calls == 0 {
 		return
 	}
 	if inline {
-		p.noteInline(nanos, nowMono)
+		p.noteInline(nanos, sure, nowMono)
 		return
 	}
 	if p.quick.Load() {
@@ -60,8 +92,12 @@ func (p *pace) note(nanos int64, calls int, inline bool, nowMono int64) {
 	}
 }
 
-func (p *pace) noteInline(nanos, nowMono int64) {
+func (p *pace) noteInline(nanos int64, sure bool, nowMono int64) {
 	if excess := nanos - int64(paceBudget); excess > 0 {
+		p.suspect.Store(paceSuspect)
+		if !sure && threadCPUKnown {
+			return
+		}
 		if p.debt.Add(excess) > int64(paceDebt) && p.quick.CompareAndSwap(true, false) {
 			p.streak.Store(0)
 			pause := int64(paceBackOffMin)

@@ -42,6 +42,7 @@ type turn struct {
 	inline bool   // on the poller's goroutine
 	bits   uint32 // what was posted, as far as it is not used up
 	now    int64  // Mono ns at the turn's start
+	watch  stopwatch
 
 	src    source
 	reader *bufio.Reader
@@ -106,6 +107,10 @@ func (ts *turnStore) giveBack(t *turn) {
 // begin points t at c.
 func (t *turn) begin(c *Conn, inline bool) {
 	t.conn, t.inline, t.now = c, inline, t.srv.clock.Mono()
+	t.watch = stopwatch{wall: t.now, cpu: -1}
+	if inline && c.phase == phaseOpen {
+		t.watch = c.route.tenant.current.Load().pace.start(t.now)
+	}
 	t.src.dry = false
 	t.reader.Reset(&t.src)
 	t.messages, t.bytes, t.calls = 0, 0, 0
@@ -121,7 +126,8 @@ func (t *turn) end() {
 		c.hold(t.reader)
 	}
 	if t.inst != nil {
-		t.gen.pace.note(t.srv.clock.Mono()-t.now, t.calls, t.inline, t.now)
+		nanos, sure := t.watch.stop(t.srv.clock.Mono())
+		t.gen.pace.note(nanos, sure, t.calls, t.inline, t.now)
 		t.gen.mod.Give(t.inst)
 		t.inst, t.gen = nil, nil
 	}
