@@ -29,6 +29,8 @@ const (
 // handler and its own deadline, so that none of these costs an allocation. What
 // only some connections need stands behind pointers: an idle one is 200 bytes.
 type Conn struct {
+	// What every message touches comes first, two cache lines of it.
+
 	srv  *Server
 	sock Socket
 	id   connID
@@ -39,29 +41,16 @@ type Conn struct {
 	// Below: the lane. Only the goroutine that has it may touch these.
 
 	phase     phase
-	told      toldBits   // which life events the handler has had
-	pinged    bool       // our ping waits for any frame of the peer
-	peerGone  bool       // the socket read EOF or an error
-	sawHangup bool       // readiness said that the peer hung up: read to the end
-	finSent   bool       // our side of the socket is closed
-	shaking   bool       // counted among the handshakes
-	end       *closeInfo // how it ended; set once phase > phaseOpen
-	held      *pool.Buf  // bytes read but not understood yet
-	asm       *assembly  // an incomplete message
-	lastHeard int64      // Mono ns when the last bytes came
-	control   bucket     // pings and pongs of the peer
-	deadline  int64      // Mono ns by which the phase must be over; 0 none
-
-	// Fixed when the connection opens, before owner is set.
-
-	route *route
-	attrs *attrs // what the handshake said
-
-	// owner is the module whose handlers may name this connection; nil until
-	// open, and what makes the fields above visible to other lanes.
-	owner atomic.Pointer[tenant]
-
-	node wheelNode // the connection's one deadline; the wheel guards it
+	told      toldBits  // which life events the handler has had
+	pinged    bool      // our ping waits for any frame of the peer
+	peerGone  bool      // the socket read EOF or an error
+	sawHangup bool      // readiness said that the peer hung up: read to the end
+	finSent   bool      // our side of the socket is closed
+	shaking   bool      // counted among the handshakes
+	held      *pool.Buf // bytes read but not understood yet
+	asm       *assembly // an incomplete message
+	lastHeard int64     // Mono ns when the last bytes came
+	route     *route    // fixed when the connection opens, before owner is set
 
 	mu sync.Mutex // below: any goroutine
 
@@ -72,6 +61,19 @@ type Conn struct {
 	dead    bool // torn down; the writer closes the socket if there is one
 	out     *outQueue
 	more    *extras
+
+	// Below: the lane again.
+
+	end      *closeInfo // how it ended; set once phase > phaseOpen
+	control  bucket     // pings and pongs of the peer
+	deadline int64      // Mono ns by which the phase must be over; 0 none
+	attrs    *attrs     // what the handshake said; fixed as route is
+
+	// owner is the module whose handlers may name this connection; nil until
+	// open, and what makes route and attrs visible to other lanes.
+	owner atomic.Pointer[tenant]
+
+	node wheelNode // the connection's one deadline; the wheel guards it
 }
 
 // attrs are what the handshake said of a connection and a handler may ask for.
