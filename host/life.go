@@ -107,28 +107,28 @@ func (c *Conn) tellOpen(t *turn) verdict {
 	if c.phase != phaseOpen || c.told&toldOpen != 0 {
 		return vDone
 	}
+	if !c.route.tenant.handles(runtime.EventOpen) {
+		c.told |= toldOpen
+		return vDone
+	}
 	if v := t.acquire(c.route.tenant, c); v != vDone {
 		return v
 	}
 	c.told |= toldOpen
-	if t.gen.mod.Handles(runtime.EventOpen) {
-		t.invoke(c, runtime.EventOpen, 0, 0)
-	}
+	t.invoke(c, runtime.EventOpen, 0, 0)
 	return vDone
 }
 
 // tellDrain delivers the drain event, once.
 func (c *Conn) tellDrain(t *turn) verdict {
-	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 {
+	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 || !c.route.tenant.handles(runtime.EventDrain) {
 		return vDone
 	}
 	if v := t.acquire(c.route.tenant, c); v != vDone {
 		return v
 	}
 	c.told |= toldDrain
-	if t.gen.mod.Handles(runtime.EventDrain) {
-		t.invoke(c, runtime.EventDrain, c.srv.drainLeft(t.now), 0)
-	}
+	t.invoke(c, runtime.EventDrain, c.srv.drainLeft(t.now), 0)
 	return vDone
 }
 
@@ -137,12 +137,16 @@ func (c *Conn) tellClose(t *turn) verdict {
 	if c.phase < phaseLingering || c.told&toldOpen == 0 || c.told&toldClose != 0 {
 		return vDone
 	}
+	if !c.route.tenant.handles(runtime.EventClose) {
+		c.told |= toldClose
+		return vDone
+	}
 	v := t.acquire(c.route.tenant, c)
 	if v.stops() {
 		return v
 	}
 	c.told |= toldClose
-	if v == vFailed || !t.gen.mod.Handles(runtime.EventClose) {
+	if v == vFailed {
 		return vDone
 	}
 	end := c.end

@@ -77,6 +77,10 @@ type generation struct {
 	pace pace
 }
 
+// handles reports whether the current generation wants events of that kind;
+// for others no instance is needed.
+func (tn *tenant) handles(ev runtime.Event) bool { return tn.current.Load().mod.Handles(ev) }
+
 // Load makes m's first generation: compiled, checked, one instance warm and
 // initialised. Its init event's effects hold. It must be called before Listen.
 // Errors of the module itself match *runtime.LoadError.
@@ -197,7 +201,7 @@ func (tn *tenant) Run() (more bool) {
 // tellDrain tells the module once that the server goes down.
 func (tn *tenant) tellDrain(t *turn) verdict {
 	t.conn, t.inline, t.now = nil, false, tn.srv.clock.Mono()
-	if t.bits&inDrain == 0 || !tn.current.Load().mod.Handles(runtime.EventDrain) {
+	if t.bits&inDrain == 0 || !tn.handles(runtime.EventDrain) {
 		return vDone
 	}
 	if v := t.acquire(tn, nil); v != vDone {

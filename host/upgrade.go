@@ -175,7 +175,7 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 	c.attrs = c.describe(r)
 
 	u := &t.upgrade
-	if gen := rt.tenant.current.Load(); gen.mod.Handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
+	if rt.tenant.handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
 		if v := t.acquire(rt.tenant, c); v != vDone {
 			return v
 		}
