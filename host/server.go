@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,7 +92,7 @@ func New(o Options, d Deps) (*Server, error) {
 		exec:    d.Pool,
 		log:     d.Logger,
 		clock:   d.Clock,
-		random:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		random:  newRandom(),
 		next:    d.HTTP,
 		tenants: make(map[string]*tenant),
 		perIP:   make(map[netip.Addr]int),
@@ -116,6 +117,14 @@ func New(o Options, d Deps) (*Server, error) {
 // Advance does what is due at the time of Deps.Clock. Only for servers that
 // have one; one goroutine at a time.
 func (s *Server) Advance() { s.wheel.advance(s.clock.Mono()) }
+
+// newRandom is a stream that nobody can guess: handlers' random bytes begin with
+// it.
+func newRandom() *rand.Rand {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	return rand.New(rand.NewChaCha8(seed))
+}
 
 func (s *Server) seed() uint64 { return s.random.Uint64() }
 

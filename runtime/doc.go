@@ -1,0 +1,37 @@
+// Package runtime is the sandbox: it compiles modules, keeps their instances and calls them.
+//
+// An [Engine] loads a file of WebAssembly into a [Module], one generation under one name. A Module owns a bounded pool
+// of instances. An [Instance] is one linear memory and runs one call at a time: the caller takes it, writes the payload
+// into the guest's inbound buffer ([Instance.Inbound]), delivers one event ([Instance.Call]) and gives it back. While
+// the guest runs it calls host functions; those that reach beyond the sandbox arrive at the [Host] of that call.
+// The package keeps nothing of what a call asked for: whether effects take hold is the Host's decision.
+//
+// # What a guest can do
+//
+// It computes within its memory, calls the host functions of ABI 1 and a silent WASI: no files, no sockets, no
+// arguments, no environment. Lines on stdout and stderr become log records. Clocks stand still during an event, a
+// sleep returns at once having moved that instance's WASI clocks forward, and random bytes come from a stream that is
+// seeded per instance; so a list of events replays bit for bit.
+//
+// # What a guest cannot do
+//
+// It cannot grow its memory past its module's limit, reach a function that the operator did not grant (such a function
+// links, and answers denied), or make the host read or write outside its memory: every pointer is checked (memory.go),
+// and a bad one is an error status. A trap ends the instance, which its user must then discard: a guest that stopped
+// half-way has half-done state. It never ends the process. A panic of a Host does: it is our own mistake, and it is
+// not mistaken for the guest's.
+//
+// Compiled code cannot be interrupted from outside: until metering is written into modules at load, a guest that
+// loops holds its caller.
+//
+// # Goroutines
+//
+// Engine and Module may be used by any goroutine. An Instance belongs to the goroutine that took it; two at once in
+// one instance would crash the process, so it panics instead. A Host is called on the goroutine of the call. The
+// package starts no goroutine, and uses no finalizer: a retired Module closes when its last user leaves.
+//
+// # Memory of a guest
+//
+// A slice of guest memory is lent: what Inbound returns is good until the next Call or Inbound, what a Host receives
+// until its method returns. Guest memory may move whenever the guest runs.
+package runtime

@@ -1,0 +1,303 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	goruntime "runtime"
+	"sync/atomic"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// ModuleOptions are what one generation is loaded with.
+type ModuleOptions struct {
+	// Name is what the module is called in routes, logs and metrics. Not empty.
+	Name string
+	// Generation counts the loads under that name.
+	Generation uint64
+	// Capabilities are the groups of host functions that the operator grants.
+	Capabilities Capability
+	// MemoryPages bounds an instance's memory, in pages of 64 KiB. Range [1, 8192]; 0 means 512 (32 MiB).
+	MemoryPages uint32
+	// Instances bounds the instances that exist at once. Range [1, 65536]; 0 means 2×GOMAXPROCS.
+	Instances int
+	// Seed is what the instances' random bytes are derived from, together with name, generation and the instance's
+	// number. Any value; one that others can guess makes the bytes guessable.
+	Seed uint64
+}
+
+// Validate reports every mistake in the options.
+func (o ModuleOptions) Validate() error {
+	var mistakes []error
+	if o.Name == "" {
+		mistakes = append(mistakes, errors.New("name: is empty"))
+	}
+	if o.MemoryPages > maxMemoryPages {
+		mistakes = append(mistakes, fmt.Errorf("memory_pages: %d is not within [1, %d]", o.MemoryPages, maxMemoryPages))
+	}
+	if o.Instances < 0 || o.Instances > maxInstances {
+		mistakes = append(mistakes, fmt.Errorf("instances: %d is not within [1, %d]", o.Instances, maxInstances))
+	}
+	return errors.Join(mistakes...)
+}
+
+// Module is one loaded generation of a module: its code, its limits and its instances. Any goroutine may use it.
+//
+// Users are counted. Whoever takes instances, or waits for one, has called [Module.Retain] and calls [Module.Release]
+// when done. After [Module.Retire] the module closes as its last user leaves, on that user's goroutine.
+type Module struct {
+	// Constant after Load.
+	engine     *Engine
+	name       string
+	generation uint64
+	digest     string
+	label      string // name@digest, shortened
+	seed       uint64
+	events     uint64 // set of events that the guest handles
+	usesWASI   bool
+	logger     *slog.Logger
+	rt         wazero.Runtime // one per generation: memory limits are per runtime
+	compiled   wazero.CompiledModule
+	config     wazero.ModuleConfig
+
+	users atomic.Int64 // Retain minus Release; retiredBit is set by Retire
+	pool  pool
+}
+
+// retiredBit in Module.users marks a retired module. Without it, having no users means nothing.
+const retiredBit = 1 << 62
+
+func newModule(e *Engine, digest string, o ModuleOptions) *Module {
+	instances := o.Instances
+	if instances == 0 {
+		instances = 2 * goruntime.GOMAXPROCS(0)
+	}
+	return &Module{
+		engine:     e,
+		name:       o.Name,
+		generation: o.Generation,
+		digest:     digest,
+		label:      o.Name + "@" + digest[:12],
+		seed:       o.Seed,
+		logger:     e.logger.With("module", o.Name, "gen", o.Generation),
+		// Anonymous, because instances of one module live side by side; and started by us, in newInstance.
+		config: wazero.NewModuleConfig().WithName("").WithStartFunctions(),
+		pool:   pool{max: instances, idle: make([]*Instance, 0, instances)},
+	}
+}
+
+// build compiles, links and warms the module. After an error nothing is left open.
+func (m *Module) build(ctx context.Context, wasm []byte, o ModuleOptions) (err error) {
+	pages := o.MemoryPages
+	if pages == 0 {
+		pages = defaultMemoryPages
+	}
+	if err := m.compile(ctx, wasm, pages); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("load module %q: %w", m.name, err)
+	}
+	if reasons := checkABI(m.compiled); len(reasons) > 0 {
+		return &LoadError{Module: m.name, Reasons: reasons}
+	}
+	if err := m.link(o.Capabilities); err != nil {
+		return fmt.Errorf("load module %q: %w", m.name, err)
+	}
+	m.pool.places = 1
+	m.pool.ordinal = 1
+	warm, err := m.newInstance(0)
+	if err != nil {
+		return m.refuseStart(err)
+	}
+	m.pool.countLocked(warm) // nobody else knows of m yet
+	m.pool.idle = append(m.pool.idle, warm)
+	return nil
+}
+
+// compile makes the generation's runtime and compiles the module in it.
+func (m *Module) compile(ctx context.Context, wasm []byte, pages uint32) error {
+	e := m.engine
+	e.compiling.Lock()
+	defer e.compiling.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("load module %q: %w", m.name, err)
+	}
+
+	// What wazero keeps of a context, it keeps for as long as the engine lives; so it gets none of the caller's.
+	background := context.Background()
+	config := e.runtimeConfig(pages)
+	m.rt = wazero.NewRuntimeWithConfig(background, config.WithCompilationCache(e.cache))
+	var err error
+	if m.compiled, err = m.rt.CompileModule(background, wasm); err == nil {
+		return nil
+	}
+	_ = m.rt.Close(background)
+
+	// A second opinion, without the cache and the limit on memory: it finds the other reasons, and it tells a bad
+	// module from a bad cache.
+	reasons, sound := m.secondOpinion(wasm, pages, err)
+	if !sound {
+		return &LoadError{Module: m.name, Reasons: reasons}
+	}
+	m.rt = wazero.NewRuntimeWithConfig(background, config)
+	cacheErr := err
+	if m.compiled, err = m.rt.CompileModule(background, wasm); err != nil {
+		_ = m.rt.Close(background)
+		return &LoadError{Module: m.name, Reasons: []string{printable(err.Error(), maxMessageBytes)}}
+	}
+	m.logger.Warn("compile cache unusable", "error", cacheErr)
+	return nil
+}
+
+// secondOpinion decodes a module that did not compile for its memory limit or its cache, and checks it as if it had.
+// It reports sound if nothing is wrong with the module.
+func (m *Module) secondOpinion(wasm []byte, pages uint32, first error) (reasons []string, sound bool) {
+	background := context.Background()
+	rt := wazero.NewRuntimeWithConfig(background, wazero.NewRuntimeConfigInterpreter())
+	defer func() { _ = rt.Close(background) }()
+	compiled, err := rt.CompileModule(background, wasm)
+	if err != nil {
+		return []string{printable(first.Error(), maxMessageBytes)}, false
+	}
+	defer func() { _ = compiled.Close(background) }()
+
+	reasons = checkABI(compiled)
+	for _, memory := range compiled.ExportedMemories() {
+		if least := memory.Min(); least > pages {
+			reasons = append(reasons, fmt.Sprintf(
+				"its memory starts with %d pages of 64 KiB; at most %d are allowed (memory_pages)", least, pages))
+		}
+	}
+	return reasons, len(reasons) == 0
+}
+
+// link instantiates the host functions that the module imports from.
+func (m *Module) link(granted Capability) error {
+	var ours bool
+	for _, f := range m.compiled.ImportedFunctions() {
+		switch module, _, _ := f.Import(); module {
+		case abiImportModule:
+			ours = true
+		case wasiModule:
+			m.usesWASI = true
+		}
+	}
+	background := context.Background()
+	if ours {
+		if err := linkHost(background, m.rt, granted); err != nil {
+			return err
+		}
+	}
+	if m.usesWASI {
+		return linkWASI(background, m.rt)
+	}
+	return nil
+}
+
+// refuseStart turns the failure of the first instance into reasons.
+func (m *Module) refuseStart(err error) error {
+	trap, ok := errors.AsType[*TrapError](err)
+	if !ok {
+		return fmt.Errorf("load module %q: %w", m.name, err)
+	}
+	reasons := []string{trap.Export + ": " + trap.Message}
+	exports := m.compiled.ExportedFunctions()
+	if exports["_start"] != nil && exports[exportInitialize] == nil {
+		reasons = append(reasons, "it exports _start but not _initialize: it was built as a command, not as a reactor or library")
+	}
+	return &LoadError{Module: m.name, Reasons: reasons}
+}
+
+// Name returns the name that the module was loaded under.
+func (m *Module) Name() string { return m.name }
+
+// Generation returns the generation that the module was loaded as.
+func (m *Module) Generation() uint64 { return m.generation }
+
+// Digest returns the SHA-256 of the file, in hexadecimal.
+func (m *Module) Digest() string { return m.digest }
+
+// Handles reports whether the guest wants to be given events of that kind; it is given no others.
+func (m *Module) Handles(ev Event) bool { return ev < 64 && m.events&(1<<ev) != 0 }
+
+// Retain makes the caller a user, who keeps the module open until Release. It reports false if the module was retired
+// and its last user has left: then there is a newer one.
+func (m *Module) Retain() bool {
+	for {
+		users := m.users.Load()
+		if users == retiredBit {
+			return false
+		}
+		if m.users.CompareAndSwap(users, users+1) {
+			return true
+		}
+	}
+}
+
+// Release ends a Retain. The last one of a retired module closes it.
+func (m *Module) Release() {
+	switch users := m.users.Add(-1); {
+	case users == retiredBit:
+		m.leave()
+	case users&^retiredBit < 0 || users == retiredBit-1:
+		panic("runtime: Release without Retain")
+	}
+}
+
+// Retire marks the module as replaced: it closes as soon as nobody uses it, at once if nobody does. It may be called
+// more than once, by whoever owns the module's name.
+func (m *Module) Retire() {
+	for {
+		users := m.users.Load()
+		if users&retiredBit != 0 {
+			return
+		}
+		if m.users.CompareAndSwap(users, users|retiredBit) {
+			if users == 0 {
+				m.leave()
+			}
+			return
+		}
+	}
+}
+
+// close frees the module with its instances. Nobody uses it.
+func (m *Module) close() {
+	background := context.Background()
+	_ = m.rt.Close(background)
+	_ = m.compiled.Close(background)
+	m.engine.forget(m)
+}
+
+// Stats returns a snapshot.
+func (m *Module) Stats() ModuleStats {
+	p := &m.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ModuleStats{
+		Name:         m.name,
+		Generation:   m.generation,
+		Digest:       m.digest,
+		Users:        m.users.Load() &^ retiredBit,
+		MaxInstances: p.max,
+		Instances:    p.places,
+		Idle:         len(p.idle),
+		Waiting:      p.queue.len(),
+		MemoryBytes:  p.memBytes,
+		Created:      p.ordinal,
+		Discarded:    p.discarded,
+		Calls:        p.total.calls,
+		Refused:      p.total.refused,
+		Traps:        p.total.traps,
+		LogLines:     p.total.logLines,
+		LogsDropped:  p.total.logsDropped,
+	}
+}
