@@ -150,6 +150,12 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 	if err == nil && ev == runtime.EventUpgrade && status >= 400 && status <= 599 {
 		return status // a refusal, not a failure
 	}
+	if err == nil && t.inv.ownFull {
+		// The handler gave up because its peer does not read: no fault of its own,
+		// so the instance stays.
+		c.fail(t, causeSlowConsumer)
+		return status
+	}
 	t.handlerFailed(c.route.tenant, c, ev, status, payloadBytes, err)
 	if err != nil {
 		status = -1

@@ -48,13 +48,14 @@ type invocation struct {
 	bytes   []byte // payloads of effects; replies stand in turn.own
 	scratch []byte // results of reads
 	closes  int    // effects of kind effectClose
+	ownFull bool   // a reply was refused because the peer reads too slowly
 
 	unixMilli int64 // frozen at first use; 0 not yet
 }
 
 func (inv *invocation) begin(tn *tenant, c *Conn, ev runtime.Event) {
 	inv.tn, inv.conn, inv.event = tn, c, ev
-	inv.unixMilli = 0
+	inv.unixMilli, inv.ownFull = 0, false
 }
 
 // rollBack forgets everything the invocation asked for.

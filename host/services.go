@@ -93,6 +93,7 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 		return runtime.StatusClosed
 	}
 	if inv.queuedBytes(c)+total > int(limits.OutboundQueueSize) {
+		inv.ownFull = inv.ownFull || c == inv.conn
 		return runtime.StatusQueueFull
 	}
 	t := inv.turn
@@ -424,6 +425,9 @@ func (inv *invocation) TimerCancel(id uint64, timer int64) runtime.Status {
 // timerTarget resolves whose timer it is; connection 0 is the module itself.
 func (inv *invocation) timerTarget(id uint64) (*Conn, runtime.Status) {
 	if id == 0 {
+		if inv.event == runtime.EventClose {
+			return nil, runtime.StatusDenied
+		}
 		return nil, runtime.StatusOK
 	}
 	c := inv.target(id)

@@ -18,7 +18,7 @@ type Module struct {
 	Name string
 	// Wasm is the module in binary format.
 	Wasm []byte
-	// Config is JSON that the init event carries; nil sends an empty one.
+	// Config is JSON that the init event carries; nil means "{}".
 	Config []byte
 	// Capabilities are the groups of host functions it may call.
 	Capabilities runtime.Capability
@@ -92,6 +92,9 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 		return fmt.Errorf("module %q is loaded already", m.Name)
 	}
 	tn := &tenant{srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders}
+	if tn.config == nil {
+		tn.config = []byte("{}")
+	}
 	const first = 1
 	mod, err := s.engine.Load(ctx, m.Wasm, runtime.ModuleOptions{
 		Name: m.Name, Generation: first, Capabilities: m.Capabilities,

@@ -199,7 +199,7 @@ func (t *turn) flushOwn() {
 	} else if n < len(p) && !c.dead {
 		rest := pool.Take(len(p) - n)
 		copy(rest.B, p[n:])
-		c.prependLocked(rest)
+		c.prependLocked(rest, n > 0)
 	}
 	c.drainLocked()
 }

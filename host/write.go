@@ -13,6 +13,8 @@ import (
 type outQueue struct {
 	frames    []*pool.Buf // frames[0] may be partly written
 	sentBytes int         // of frames[0]
+	begun     bool        // frames[0] is the rest of a write: its first bytes are out
+	flying    int         // frames that the Write which is under way has been given
 	bytes     int         // unwritten bytes of all frames
 	accounted int         // of these, how many the server's outbound budget counts
 	armed     bool        // write interest is on
@@ -73,11 +75,13 @@ func (c *Conn) appendLocked(frame *pool.Buf) {
 }
 
 // prependLocked puts the unwritten rest of a write before everything queued.
-func (c *Conn) prependLocked(rest *pool.Buf) {
+// begun says that the write took some of it.
+func (c *Conn) prependLocked(rest *pool.Buf, begun bool) {
 	c.appendLocked(rest)
 	f := c.out.frames
 	copy(f[1:], f)
 	f[0] = rest
+	c.out.begun = begun
 }
 
 // flush writes what is queued unless somebody else is at it or the socket is
@@ -226,6 +230,7 @@ const gatherBytes = 32 << 10
 // small ones wait, as many as fit one buffer, which the caller releases.
 func (q *outQueue) gather() (p []byte, scratch *pool.Buf) {
 	first := q.frames[0].B[q.sentBytes:]
+	q.flying = 1
 	if len(q.frames) == 1 || len(first)+len(q.frames[1].B) > gatherBytes {
 		return first, nil
 	}
@@ -236,6 +241,7 @@ func (q *outQueue) gather() (p []byte, scratch *pool.Buf) {
 			break
 		}
 		n += copy(scratch.B[n:], f.B)
+		q.flying++
 	}
 	return scratch.B[:n], scratch
 }
@@ -243,6 +249,7 @@ func (q *outQueue) gather() (p []byte, scratch *pool.Buf) {
 // took removes n written bytes.
 func (q *outQueue) took(n int, clock Clock) {
 	q.bytes -= n
+	q.flying = 0
 	done := 0
 	for n > 0 {
 		f := q.frames[done]
@@ -260,6 +267,7 @@ func (q *outQueue) took(n int, clock Clock) {
 	if done == 0 {
 		return
 	}
+	q.begun = false
 	kept := copy(q.frames, q.frames[done:])
 	clear(q.frames[kept:])
 	q.frames = q.frames[:kept]
@@ -269,13 +277,13 @@ func (q *outQueue) took(n int, clock Clock) {
 }
 
 // sealLocked queues the Close frame, after which nothing may follow. With
-// dropRest, frames that no byte of was written give way to it: a reader who is
-// too slow for them would never see it otherwise.
+// dropRest, frames that no byte of was written, or may just be, give way to it:
+// a reader who is too slow for them would never see it otherwise.
 func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
 	if q := c.out; q != nil && dropRest {
-		keep := 0
-		if q.sentBytes > 0 {
-			keep = 1
+		keep := q.flying
+		if q.sentBytes > 0 || q.begun {
+			keep = max(keep, 1)
 		}
 		for i, f := range q.frames[keep:] {
 			q.bytes -= len(f.B)
@@ -283,6 +291,10 @@ func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
 			q.frames[keep+i] = nil
 		}
 		q.frames = q.frames[:keep]
+		if freed := q.accounted - q.bytes; freed > 0 {
+			c.srv.outbound.Add(-int64(freed))
+			q.accounted = q.bytes
+		}
 	}
 	c.appendLocked(frame)
 	c.sealed = true

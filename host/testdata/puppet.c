@@ -1,5 +1,6 @@
 // Does what the test's client says: a text message is a script of commands separated by ';', run in order in one
-// invocation. "?cmd" also sends the command's status. Binary messages come back as they are.
+// invocation. "?cmd" also sends the command's status. Binary messages come back as they are. A connection whose state
+// begins with '!', '@' or '#' runs the rest of it as a script when it is told close, timer or drain.
 
 #include "weir.h"
 
@@ -79,6 +80,19 @@ static int32_t run(weir_conn conn, weir_str verb, weir_str rest) {
         int64_t id = number(&rest);
         return weir_close((weir_conn)id, (int)number(&rest), "");
     }
+    if (IS("joinid") || IS("leaveid")) { // ID TOPIC
+        int64_t id = number(&rest);
+        return IS("joinid") ? weir_join((weir_conn)id, rest) : weir_leave((weir_conn)id, rest);
+    }
+    if (IS("timerid")) { // ID TIMER AFTER EVERY
+        int64_t id = number(&rest), timer = number(&rest), after = number(&rest);
+        return weir_timer_set((weir_conn)id, timer, after, number(&rest));
+    }
+    if (IS("setid")) { // ID TEXT
+        int64_t id = number(&rest);
+        return weir_set_state((weir_conn)id, rest);
+    }
+    if (IS("mcancel")) return weir_timer_cancel(0, number(&rest));
     if (IS("set")) return weir_set_state(conn, rest);
     if (IS("get")) {
         weir_state(conn, &out);
@@ -117,6 +131,23 @@ static int script(weir_conn conn, weir_str s) {
     return failure;
 }
 
+// scripted runs the connection's state if it begins with mark.
+static bool scripted(weir_conn conn, char mark, int *result) {
+    weir_buf state = {text_bytes, 0, sizeof text_bytes, false};
+    if (!conn || weir_state(conn, &state) < 0 || state.len == 0 || state.ptr[0] != mark) return false;
+    static char copy[2048];
+    weir_str s = {copy, state.len - 1 < sizeof copy ? state.len - 1 : sizeof copy};
+    __builtin_memcpy(copy, state.ptr + 1, s.len);
+    *result = script(conn, s);
+    return true;
+}
+
+static int on_init(weir_str config) {
+    if (config.len == 0 || config.ptr[0] != '!') return 0;
+    config.ptr++, config.len--;
+    return script(0, config);
+}
+
 static int on_message(weir_conn conn, int kind, weir_str data) {
     return kind == WEIR_KIND_BINARY ? weir_send(conn, kind, data) : script(conn, data);
 }
@@ -142,16 +173,21 @@ static int on_upgrade(weir_conn conn) {
 }
 
 static int on_close(weir_conn conn, weir_closed why) {
+    int result = 0;
+    scripted(conn, '!', &result);
     WEIR_BUF(line, 512);
     weir_puts(&line, "closed ");
     weir_put_int(&line, why.code);
     weir_puts(&line, why.clean ? " clean " : " unclean ");
     weir_put(&line, why.reason);
     weir_send_text(conn, WEIR_S("too late")); // refused
-    return weir_publish_buf(WEIR_S("gone"), &line, 0);
+    weir_publish_buf(WEIR_S("gone"), &line, 0);
+    return result;
 }
 
 static int on_timer(weir_conn conn, int64_t id) {
+    int result;
+    if (scripted(conn, '@', &result)) return result;
     if (conn) return say_int(conn, "timer", id);
     WEIR_BUF(line, 64);
     weir_puts(&line, "module timer ");
@@ -160,9 +196,13 @@ static int on_timer(weir_conn conn, int64_t id) {
 }
 
 static int on_drain(weir_conn conn, int64_t left_ms) {
-    (void)left_ms;
-    if (conn) weir_send_text(conn, WEIR_S("draining"));
-    return 0;
+    int result;
+    if (scripted(conn, '#', &result)) return result;
+    if (conn) return weir_send_text(conn, WEIR_S("draining"));
+    WEIR_BUF(line, 64);
+    weir_puts(&line, "module drain ");
+    weir_put_int(&line, left_ms);
+    return weir_publish_buf(WEIR_S("drains"), &line, 0);
 }
 
-WEIR_HANDLER(.upgrade = on_upgrade, .open = on_open, .message = on_message, .close = on_close, .timer = on_timer, .drain = on_drain)
+WEIR_HANDLER(.init = on_init, .upgrade = on_upgrade, .open = on_open, .message = on_message, .close = on_close, .timer = on_timer, .drain = on_drain)

@@ -1,0 +1,7 @@
+package weir
+
+// SetHandler replaces the handler for one test.
+func SetHandler(h Handler) { handler, handled = h, true }
+
+// QueryValue is what Conn.Query reads with.
+var QueryValue = queryValue

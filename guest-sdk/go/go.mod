@@ -1,0 +1,3 @@
+module weir/guest-sdk/go
+
+go 1.24

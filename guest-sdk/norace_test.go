@@ -1,0 +1,5 @@
+//go:build !race
+
+package guestsdk_test
+
+const underRace = false
