@@ -150,10 +150,3 @@ func (c *Conn) Granted(inst *runtime.Instance) {
 	c.mu.Unlock()
 	c.unpark()
 }
-
-// closed reports whether the handler may still send to c. Any goroutine.
-func (c *Conn) closed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sealed || c.dead || c.more != nil && c.more.asked.cause != causeNone
-}

@@ -115,7 +115,8 @@ func (c cause) fatal() bool {
 	}
 }
 
-// close sends our Close frame and waits for the peer's.
+// close sends our Close frame and waits for the peer's. A message that the peer
+// is in the middle of goes on, since its end must be found, but reaches nobody.
 func (c *Conn) close(t *turn, end closeInfo) {
 	if c.phase != phaseOpen {
 		return
@@ -123,7 +124,6 @@ func (c *Conn) close(t *turn, end closeInfo) {
 	c.seal(t, end.code, end.reason, end.cause == causeSlowConsumer || end.cause == causeOutboundBudget)
 	c.settle(end)
 	c.phase = phaseClosing
-	c.dropAssembly()
 	c.deadline = t.now + int64(c.srv.opts.WebSocket.CloseTimeout)
 	c.srv.wheel.schedule(&c.node, c.deadline)
 }
@@ -176,7 +176,7 @@ type bucket int64
 func (b *bucket) take(nowMono int64, perSecond int) bool {
 	const burst = int64(2 * time.Second)
 	at := max(int64(*b), nowMono)
-	if at-nowMono > burst {
+	if at-nowMono >= burst {
 		return false
 	}
 	*b = bucket(at + int64(time.Second)/int64(perSecond))

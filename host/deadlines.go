@@ -23,10 +23,17 @@ func (c *Conn) checkDeadline(t *turn) {
 		if t.now >= c.deadline {
 			c.linger(t)
 			c.deadline = t.now // it had its time
+			return
+		}
+		c.srv.wheel.schedule(&c.node, c.deadline) // a stalled write had set it
+		return
+	case phaseLingering:
+		if t.now < c.deadline { // else step ends it
+			c.srv.wheel.schedule(&c.node, c.deadline)
 		}
 		return
-	case phaseLingering, phaseDead:
-		return // step looks
+	case phaseDead:
+		return
 	}
 
 	if at := c.stalledSince(); at != 0 && t.now-at >= int64(limits.WriteTimeout) {

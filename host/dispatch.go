@@ -50,7 +50,7 @@ func (t *turn) acquire(tn *tenant, c *Conn) verdict {
 	}
 	for {
 		gen := tn.current.Load()
-		if !t.inline || gen.pace.quick.Load() {
+		if !t.inline || t.srv.inline && gen.pace.quick.Load() {
 			if inst := gen.mod.TryTake(); inst != nil {
 				t.gen, t.inst = gen, inst
 				return vDone

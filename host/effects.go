@@ -25,6 +25,7 @@ const (
 // effect is one thing that takes hold only if the invocation returns 0.
 type effect struct {
 	kind       effectKind
+	adds       bool   // timer: it replaces none
 	code       uint16 // of a close
 	conn       *Conn  // whom it concerns; nil for the module's timers and for publishes
 	except     uint64 // publish: who does not get it

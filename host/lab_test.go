@@ -135,6 +135,12 @@ func (l *lab) checkEmpty() {
 	if left != 0 {
 		l.t.Errorf("%d connections are still in the table", left)
 	}
+	for _, owner := range l.srv.wheel.owners() {
+		if g, ok := owner.(*guestTimer); ok && g.conn == nil {
+			continue // the module's own
+		}
+		l.t.Errorf("the wheel still holds %T", owner)
+	}
 }
 
 // settle runs everything that can run without time passing.
@@ -165,6 +171,21 @@ func (l *lab) pass(d time.Duration) {
 	l.clock.ns.Store(end)
 	l.srv.Advance()
 	l.settle()
+}
+
+// owners lists what is scheduled.
+func (w *wheel) owners() (all []firer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for level := range w.slots {
+		for slot := range w.slots[level] {
+			head := &w.slots[level][slot]
+			for n := head.next; n != head; n = n.next {
+				all = append(all, n.owner)
+			}
+		}
+	}
+	return all
 }
 
 func (l *lab) tenant(name string) *tenant { return l.srv.tenants[name] }

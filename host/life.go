@@ -18,10 +18,11 @@ const (
 // Run implements pool.Task: a turn on a worker.
 func (c *Conn) Run() (more bool) { return c.take(false) }
 
-// runInline runs a free lane on the poller's goroutine, or hands it to a worker
-// when its handler has not proved quick.
+// runInline runs a free lane on the poller's goroutine. Only what needs a
+// handler that has not proved quick goes to a worker: at once if the handler is
+// known to be slow, else when it turns out that one is needed (turn.acquire).
 func (s *Server) runInline(c *Conn) {
-	if c.phase == phaseOpen && (!s.inline || !c.route.tenant.current.Load().pace.quick.Load()) {
+	if c.phase == phaseOpen && (!s.inline || c.route.tenant.current.Load().pace.slow()) {
 		s.exec.Submit(c)
 		return
 	}
@@ -72,7 +73,7 @@ func (c *Conn) step(t *turn) verdict {
 		c.sawHangup = true
 	}
 	if t.bits&inDeadline != 0 {
-		c.checkDeadline(t)
+		t.bits |= inRead // what came in time counts, however late the server is
 	}
 	if v := c.shake(t); v.stops() {
 		return v
@@ -87,7 +88,12 @@ func (c *Conn) step(t *turn) verdict {
 	if v := c.tellDrain(t); v.stops() {
 		return v
 	}
-	if v := c.listen(t); v.stops() {
+	v := c.listen(t)
+	if t.bits&inDeadline != 0 && !c.peerGone {
+		t.bits &^= inDeadline
+		c.checkDeadline(t)
+	}
+	if v.stops() {
 		return v
 	}
 	if c.peerGone && c.phase != phaseDead {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -301,8 +300,7 @@ func checkOriginPattern(s string) error {
 	if s == "*" {
 		return nil
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+	if _, _, ok := splitOrigin(s); !ok {
 		return fmt.Errorf("%q is not an origin; write scheme://host or scheme://host:port, or \"*\"", s)
 	}
 	return nil

@@ -40,15 +40,20 @@ func (o *origins) allow(origin, host string) bool {
 	if len(o.allowed) > 0 {
 		return o.allowed[scheme+"://"+from]
 	}
-	return from == withPort(strings.ToLower(host), scheme)
+	return (scheme == "http" || scheme == "https") && from == withPort(strings.ToLower(host), scheme)
 }
 
 // splitOrigin parses "scheme://host[:port]" and nothing more ("null" and
-// origins with a path or user are nobody's).
+// origins with a path or user are nobody's). Browsers write the host in ASCII.
 func splitOrigin(s string) (scheme, hostPort string, ok bool) {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Opaque != "" {
+	if err != nil || u.Scheme == "" || u.Host == "" || len(u.Scheme)+len("://")+len(u.Host) != len(s) {
 		return "", "", false
+	}
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return "", "", false
+		}
 	}
 	scheme = strings.ToLower(u.Scheme)
 	return scheme, withPort(strings.ToLower(u.Host), scheme), true

@@ -41,6 +41,9 @@ const (
 	paceForgive    = time.Minute // good for so long, and the back-off starts anew
 )
 
+// slow reports that the generation was sent back to workers and is there still.
+func (p *pace) slow() bool { return !p.quick.Load() && p.moves.Load() > 0 }
+
 // stopwatch measures one turn on the poller's goroutine.
 type stopwatch struct {
 	wall int64 // Mono ns

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -8,6 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	coder "github.com/coder/websocket"
+	"github.com/gorilla/websocket"
 )
 
 // withEcho serves every path by a handler that sends each message back as it
@@ -167,8 +172,8 @@ func streams() []stream {
 
 		// Text that is not UTF-8: the server need not see the end of it.
 		{"invalid text", frame(0x81, "a\xFFb"), utf8, false},
-		{"invalid text, and the frame goes on", frame(0x81, "\xC0\xAF" + x(100))[:20], utf8, false},
-		{"invalid text late, and the frame goes on", frame(0x81, x(300) + "\xED\xA0\x80" + x(200))[:320], utf8, false},
+		{"invalid text, and the frame goes on", frame(0x81, "\xC0\xAF"+x(100))[:20], utf8, false},
+		{"invalid text late, and the frame goes on", frame(0x81, x(300)+"\xED\xA0\x80"+x(200))[:320], utf8, false},
 		{"invalid text in the first of many fragments", frame(0x01, "\xF5"), utf8, false},
 		{"invalid text in a later fragment", frame(0x01, "fine") + frame(0x00, "\x80"), utf8, false},
 		{"a rune that the next fragment spoils", frame(0x01, "\xE6\xBC") + frame(0x00, "\x41"), utf8, false},
@@ -325,5 +330,679 @@ func TestStreamsMeanTheSameSplitAnywhere(t *testing.T) {
 		for j := i; j < len(three.send); j++ {
 			l.converse(three, three.send[:i], three.send[i:j], three.send[j:])
 		}
+	}
+}
+
+// watcher hears how connections end, as the puppet tells it.
+func (l *lab) watcher() *labClient {
+	l.t.Helper()
+	return l.connect("/?open=join+gone")
+}
+
+// id is how handlers name c.
+func (c *labClient) id() string { return fmt.Sprint(int64(c.conn.id)) }
+
+func TestAMessageThatTakesTooLongIsClosedWith1008(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		first string   // at the start
+		drip  []string // one every second; none of it ends the message
+	}{
+		{"half a frame, then nothing", frame(0x82, "half a frame")[:9], nil},
+		{"a frame's header, then nothing", frame(0x82, "header")[:6], nil},
+		{"a byte a second", frame(0x82, strings.Repeat("x", 100))[:7], pieces(strings.Repeat("y", 40), 1)},
+		{"a fragment a second", frame(0x02, "begin"), slices.Repeat([]string{frame(0x00, "more")}, 40)},
+		{"fragments with pings between", frame(0x02, "begin"), slices.Repeat([]string{frame(0x8A, "") + frame(0x00, "")}, 40)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, withEcho)
+			defer l.close()
+			c := l.connect("/")
+			l.pass(time.Minute / 6) // the time runs from the message's first byte
+			c.write(tc.first)
+			l.settle()
+			for i := range 30 {
+				if got := c.texts(); len(got) > 0 || c.end != nil {
+					t.Fatalf("after %d s: %q, Close %v", i, got, c.end)
+				}
+				if i == 29 {
+					l.pass(time.Second - wheelTick)
+				} else {
+					l.pass(time.Second)
+				}
+				if i < len(tc.drip) {
+					c.write(tc.drip[i])
+					l.settle()
+				}
+			}
+			if c.listen(); c.end != nil {
+				t.Fatal("closed before its time was up")
+			}
+			l.pass(2 * wheelTick)
+			c.wantEnd(codePolicy)
+			if !c.shut || c.gone() {
+				t.Fatalf("the server's side ended: %v; the socket is closed: %v", c.shut, c.gone())
+			}
+			l.pass(lingerTimeout + wheelTick)
+			if !c.gone() {
+				t.Error("the server waits for ever for the client's FIN")
+			}
+		})
+	}
+}
+
+func TestAMessageThatIsWholeInTimeIsServed(t *testing.T) {
+	l := newLab(t, withEcho)
+	defer l.close()
+	c := l.connect("/")
+	whole := frame(0x81, "slow")
+	c.write(whole[:8])
+	l.pass(29 * time.Second)
+	c.write(whole[8:])
+	l.pass(time.Minute / 6)
+	c.want("slow")
+	c.write(frame(0x01, "the next one"))
+	l.pass(20 * time.Second) // more than 30 s after the first began
+	c.write(frame(0x80, " has its own time"))
+	l.settle()
+	c.want("the next one has its own time")
+
+	// The last byte is there, but the server looks at its clock first.
+	c.write(whole[:8])
+	l.settle()
+	c.write(whole[8:])
+	l.clock.ns.Add(int64(40 * time.Second))
+	l.srv.Advance()
+	l.settle()
+	c.want("slow")
+}
+
+func TestACloseOfOursThatIsNeverAnsweredEndsInTime(t *testing.T) {
+	l := newLab(t)
+	defer l.close()
+	watcher := l.watcher()
+	c := l.connect("/")
+	c.say("echo before;close 4000 enough")
+	l.settle()
+	c.want("before")
+	c.wantEnd(4000)
+	for range 4 { // what comes now is thrown away
+		c.say("echo late;publish gone late")
+		c.write(frame(0x89, "late"))
+		c.write(frame(0x02, "a message that never ends"))
+		c.write(frame(0x00, "") + frame(0x80, ""))
+		l.pass(time.Second)
+	}
+	if c.shut || c.gone() {
+		t.Fatal("cut before close_timeout")
+	}
+	l.pass(time.Second + wheelTick)
+	if !c.gone() {
+		t.Fatal("still open after close_timeout")
+	}
+	if p := c.take(); len(p) > 0 {
+		t.Errorf("the server said %q after its Close frame", p)
+	}
+	watcher.want("closed 4000 unclean enough")
+}
+
+func TestACloseOfOursThatIsAnsweredIsClean(t *testing.T) {
+	for _, answer := range []string{peerClose(4000, "enough"), peerClose(1000, ""), frame(0x88, "")} {
+		l := newLab(t)
+		watcher := l.watcher()
+		c := l.connect("/")
+		c.say("close 4000 enough")
+		l.settle()
+		c.wantEnd(4000)
+		c.write(answer + behindTheEnd)
+		l.settle()
+		if !c.shut {
+			t.Error("the server did not end its side (RFC 6455 §7.1.1)")
+		}
+		if p := c.take(); len(p) > 0 {
+			t.Errorf("the server said %q after its Close frame", p)
+		}
+		watcher.want("closed 4000 clean enough")
+		c.hangUp()
+		l.settle()
+		if !c.gone() {
+			t.Error("still open after both FINs")
+		}
+		l.close()
+	}
+}
+
+func TestACloseOfOursMayMeetAMessageHalfWay(t *testing.T) {
+	// The payload looks like frames, and like a Close, to whom has lost count.
+	payload := strings.Repeat("\x88\x80\x00\x00\x00\x00", 300) + strings.Repeat("\xC1\x05", 500)
+	for _, half := range []struct{ name, before, after string }{
+		{"in a frame", frame(0x82, payload)[:1000], frame(0x82, payload)[1000:]},
+		{"in a frame's header", frame(0x82, payload)[:5], frame(0x82, payload)[5:]},
+		{"between fragments", frame(0x02, payload), frame(0x00, payload) + frame(0x80, payload)},
+		{"in a fragment", frame(0x02, payload) + frame(0x00, payload)[:700], frame(0x00, payload)[700:] + frame(0x80, "")},
+	} {
+		t.Run(half.name, func(t *testing.T) {
+			l := newLab(t)
+			defer l.close()
+			watcher := l.watcher()
+			c := l.connect("/")
+			c.write(half.before)
+			l.settle()
+			watcher.say("closeid " + c.id() + " 4001")
+			l.settle()
+			c.wantEnd(4001)
+			c.write(half.after)
+			l.settle()
+			if c.shut {
+				t.Fatal("the server hung up on a client that is in the middle of a message")
+			}
+			watcher.want()
+			c.write(peerClose(4001, ""))
+			l.settle()
+			watcher.want("closed 4001 clean ")
+			if p := c.take(); len(p) > 0 || !c.shut {
+				t.Errorf("the server said %q after its Close frame; it ended its side: %v", p, c.shut)
+			}
+			c.hangUp()
+			l.settle()
+		})
+	}
+}
+
+func TestAClientThatNeitherReadsNorAnswersIsCut(t *testing.T) {
+	withWriteTimeout := func(s *setup) { s.opts.WebSocket.WriteTimeout = 100 * time.Millisecond }
+	for _, tc := range []struct {
+		name, send string
+		within     time.Duration
+	}{
+		{"after our Close frame", frame(0x81, "blob 50000;close 4000"), 5 * time.Second},
+		{"after a violation", frame(0x81, "blob 50000") + "\x81\x00", lingerTimeout},
+		{"after its own Close frame", frame(0x81, "blob 50000") + peerClose(1000, ""), lingerTimeout},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, withWriteTimeout)
+			defer l.close()
+			c := l.connect("/")
+			c.stop(100)
+			c.write(tc.send)
+			l.settle()
+			for range 50 {
+				l.pass(tc.within / 50)
+			}
+			l.pass(2 * wheelTick)
+			if !c.gone() {
+				t.Error("the connection stays for ever")
+			}
+		})
+	}
+}
+
+func TestAFloodBehindTheEndDoesNotKeepAConnection(t *testing.T) {
+	flood := strings.Repeat(frame(0x82, strings.Repeat("flood", 100)), 2000)
+	for _, tc := range []struct {
+		name, send string
+		within     time.Duration
+	}{
+		{"after our Close frame", frame(0x81, "close 4000"), 5 * time.Second},
+		{"after a violation", "\x81\x00", lingerTimeout},
+		{"after its own Close frame", peerClose(1000, ""), lingerTimeout},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t)
+			defer l.close()
+			c := l.connect("/")
+			c.write(tc.send)
+			l.settle()
+			end := l.clock.Mono() + int64(tc.within+time.Second)
+			for l.clock.Mono() < end && !c.gone() {
+				if len(c.inbound) < len(flood)/2 { // always more than a turn reads
+					c.write(flood)
+				}
+				c.tell()
+				l.tasks.step()
+				l.clock.ns.Add(int64(50 * time.Millisecond))
+				l.srv.Advance()
+			}
+			if !c.gone() {
+				t.Error("the connection lives as long as the flood")
+			}
+		})
+	}
+}
+
+func TestPings(t *testing.T) {
+	const interval, timeout = 25 * time.Second, 10 * time.Second
+	pings := func(c *labClient) int {
+		c.listen()
+		n := c.pings
+		c.pings = 0
+		return n
+	}
+	wantPings := func(t *testing.T, c *labClient, want int) {
+		t.Helper()
+		if got := pings(c); got != want {
+			t.Fatalf("%d pings, want %d", got, want)
+		}
+	}
+
+	t.Run("a silent client is pinged, and dropped when it does not answer", func(t *testing.T) {
+		l := newLab(t)
+		defer l.close()
+		c := l.connect("/")
+		l.pass(interval - wheelTick)
+		wantPings(t, c, 0)
+		l.pass(2 * wheelTick)
+		wantPings(t, c, 1)
+		watcher := l.watcher()
+		l.pass(timeout - 3*wheelTick)
+		if wantPings(t, c, 0); c.shut || c.gone() {
+			t.Fatal("dropped before its time was up")
+		}
+		l.pass(3 * wheelTick)
+		if wantPings(t, c, 0); !c.shut || c.end != nil {
+			t.Fatalf("ended: %v, with a Close frame: %v", c.shut, c.end)
+		}
+		watcher.want("closed 1006 unclean ")
+		l.pass(lingerTimeout + wheelTick)
+		if !c.gone() {
+			t.Error("still open")
+		}
+		if n := l.srv.Stats().Closes["ping_timeout"]; n != 1 {
+			t.Errorf("%d ping timeouts are counted", n)
+		}
+	})
+	for _, answer := range []struct{ name, bytes string }{
+		{"a pong", frame(0x8A, "")},
+		{"a pong that does not match", frame(0x8A, "something else")},
+		{"a ping of its own", frame(0x89, "")},
+		{"a message", frame(0x82, "here")},
+		{"a part of a message", frame(0x02, "here")},
+	} {
+		t.Run("a client that answers with "+answer.name+" stays", func(t *testing.T) {
+			l := newLab(t, withEcho, func(s *setup) { s.opts.WebSocket.MessageTimeout = time.Hour })
+			defer l.close()
+			c := l.connect("/")
+			l.pass(interval + wheelTick)
+			wantPings(t, c, 1)
+			l.pass(timeout - 2*wheelTick)
+			c.write(answer.bytes)
+			l.settle()
+			l.pass(interval - 2*wheelTick)
+			wantPings(t, c, 0)
+			l.pass(3 * wheelTick) // silent for the interval once more
+			wantPings(t, c, 1)
+			if c.shut {
+				t.Error("dropped although it answered")
+			}
+		})
+	}
+	t.Run("who talks is not pinged", func(t *testing.T) {
+		l := newLab(t, withEcho)
+		defer l.close()
+		c := l.connect("/")
+		for range 20 {
+			l.pass(interval - 2*wheelTick)
+			c.write(frame(0x82, "still here"))
+			l.settle()
+		}
+		wantPings(t, c, 0)
+	})
+	t.Run("an answer that is there counts, however late the server looks", func(t *testing.T) {
+		l := newLab(t)
+		defer l.close()
+		c := l.connect("/")
+		l.pass(interval + wheelTick)
+		wantPings(t, c, 1)
+		c.write(frame(0x8A, ""))
+		l.clock.ns.Add(int64(timeout + time.Second)) // the machine was busy
+		l.srv.Advance()
+		l.settle()
+		if c.shut {
+			t.Error("dropped although its pong was waiting in the socket")
+		}
+	})
+	t.Run("no frame at all for idle_timeout ends it", func(t *testing.T) {
+		l := newLab(t, func(s *setup) { s.opts.WebSocket.PingInterval = time.Hour })
+		defer l.close()
+		c := l.connect("/")
+		watcher := l.watcher()
+		l.pass(119 * time.Second)
+		if watcher.write(frame(0x8A, "")); c.shut {
+			t.Fatal("dropped before its time was up")
+		}
+		l.pass(time.Second + wheelTick)
+		if !c.shut || len(c.take()) > 0 {
+			t.Error("still open, or told so")
+		}
+		watcher.want("closed 1006 unclean ")
+	})
+}
+
+func TestAControlFloodIsClosedWith1008(t *testing.T) {
+	for _, kind := range []struct {
+		name  string
+		frame string
+		reply string
+	}{
+		{"pings", frame(0x89, "p"), pongFrame("p")},
+		{"pongs", frame(0x8A, "p"), ""},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			l := newLab(t, withEcho)
+			defer l.close()
+			c := l.connect("/")
+			said := func() string { return string(c.take()) }
+			c.write(strings.Repeat(kind.frame, 200)) // the burst of a rate of 100
+			l.settle()
+			if got := said(); got != strings.Repeat(kind.reply, 200) {
+				t.Fatalf("a burst was answered with %q", clip(got, 100))
+			}
+			for range 50 { // the rate
+				l.pass(100 * time.Millisecond)
+				c.write(strings.Repeat(kind.frame, 10))
+				l.settle()
+			}
+			if got := said(); got != strings.Repeat(kind.reply, 500) {
+				t.Fatalf("the allowed rate was answered with %q", clip(got, 100))
+			}
+			c.write(kind.frame + frame(0x82, "behind it"))
+			l.settle()
+			if got := said(); got != closing(causeControlFlood) || !c.shut {
+				t.Errorf("one too many was answered with %q; ended: %v", clip(got, 100), c.shut)
+			}
+		})
+	}
+	t.Run("messages are not control frames", func(t *testing.T) {
+		l := newLab(t, withEcho)
+		defer l.close()
+		c := l.connect("/")
+		c.write(strings.Repeat(frame(0x81, "m"), 1000) + fragments(0x81, slices.Repeat([]string{"f"}, 250)...))
+		l.settle()
+		if got := c.texts(); len(got) != 1001 || c.shut {
+			t.Errorf("%d of 1001 messages came back", len(got))
+		}
+	})
+	t.Run("a client that does not read its pongs costs nothing", func(t *testing.T) {
+		l := newLab(t, withEcho)
+		defer l.close()
+		c := l.connect("/")
+		c.stop(1000)
+		for range 200 {
+			c.write(strings.Repeat(frame(0x89, strings.Repeat("p", 125)), 10))
+			l.settle()
+			l.clock.ns.Add(int64(100 * time.Millisecond / 2))
+			if n := l.srv.Stats().OutboundBytes; n > 10*(2+125) {
+				t.Fatalf("%d bytes wait for it", n)
+			}
+		}
+	})
+}
+
+func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
+	l := newLab(t, withEcho, func(s *setup) { s.opts.WebSocket.MaxMessageSize = 64 << 20 })
+	defer l.close()
+	var clients []*labClient
+	for range 100 {
+		c := l.connect("/")
+		c.write(sealed(0x82, length64(64<<20), "few bytes"))
+		clients = append(clients, c)
+	}
+	l.settle()
+	if n := l.srv.Stats().InboundBytes; n > 100*2048 {
+		t.Errorf("100 clients that announced 64 MiB and sent 9 bytes hold %d bytes", n)
+	}
+	c := clients[0]
+	for sent := 9; sent < 1<<20; sent += 10000 {
+		c.write(strings.Repeat("x", 10000))
+		l.settle()
+		if n := int(l.srv.Stats().InboundBytes) - 99*2048; n > 3*(sent+10000) {
+			t.Fatalf("after %d bytes a client holds %d", sent, n)
+		}
+	}
+}
+
+func TestTheInboundBudgetBoundsAllConnectionsTogether(t *testing.T) {
+	l := newLab(t, withEcho, func(s *setup) { s.opts.Server.InboundBudget = 100_000 })
+	defer l.close()
+	half := frame(0x82, strings.Repeat("x", 50_000))
+	var clients []*labClient
+	for range 5 {
+		c := l.connect("/")
+		c.write(half[:30_000])
+		l.settle()
+		clients = append(clients, c)
+	}
+	turned := 0
+	for _, c := range clients {
+		if c.listen(); c.end != nil {
+			turned++
+			c.wantEnd(codeOverloaded)
+			c.hangUp()
+		}
+	}
+	l.settle()
+	if turned == 0 || turned == len(clients) {
+		t.Errorf("%d of %d clients were turned away", turned, len(clients))
+	}
+	if n := l.srv.Stats().InboundBytes; n > 100_000 {
+		t.Errorf("%d bytes are held, 100000 are allowed", n)
+	}
+	for _, c := range clients[1:] {
+		c.hangUp()
+	}
+	l.settle()
+	clients[0].write(half[30_000:])
+	l.settle()
+	if len(clients[0].texts()) != 1 {
+		t.Error("a client within the budget was not served")
+	}
+	late := l.connect("/")
+	late.write(half)
+	l.settle()
+	if len(late.texts()) != 1 {
+		t.Error("the budget is not free again")
+	}
+}
+
+func TestTheDefaultLimitsOfAMessage(t *testing.T) {
+	w := start(t, withEcho)
+	const limit = 64 << 10
+	whole := strings.Repeat("w", limit)
+	big, many := closing(causeTooBig), closing(causeTooManyFragments)
+	for _, tc := range []stream{
+		{"the limit in one frame", frame(0x82, whole), binaryFrame(whole), true},
+		{"the limit in one frame of text", frame(0x81, whole), textFrame(whole), true},
+		{"the limit in two frames", fragments(0x82, whole[1:], "x"), binaryFrame(whole[1:] + "x"), true},
+		{"the limit in 256 frames", fragments(0x82, pieces(whole, limit/256)...), binaryFrame(whole), true},
+		{"256 frames, most of them empty", fragments(0x82, append(slices.Repeat([]string{""}, 255), "x")...), binaryFrame("x"), true},
+		{"one byte more in one frame", frame(0x82, whole+"x"), big, false},
+		{"one byte more in the second frame", fragments(0x82, whole, "x"), big, false},
+		{"one byte more in the third frame", fragments(0x81, whole[:limit/2], whole[limit/2:], "x"), big, false},
+		{"one byte more, announced", sealed(0x82, length64(limit+1), ""), big, false},
+		{"257 frames", fragments(0x82, slices.Repeat([]string{"x"}, 257)...), many, false},
+		{"frames without end", frame(0x02, "x") + strings.Repeat(frame(0x00, "x"), 10_000), many, false},
+		{"empty frames without end", frame(0x02, "") + strings.Repeat(frame(0x00, ""), 10_000), many, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := w.raw()
+			c.t = t
+			c.upgrade()
+			c.send(tc.send)
+			if !tc.open {
+				if got := c.rest(); got != tc.want {
+					t.Errorf("the server said %q, want %q and its end", clip(got, 100), tc.want)
+				}
+				return
+			}
+			c.send(frame(0x89, "still there?"))
+			c.expect(tc.want + pongFrame("still there?"))
+		})
+	}
+	if n := w.srv.Stats().InboundBytes; n != 0 {
+		t.Errorf("%d bytes are still held", n)
+	}
+}
+
+// echoClient is a client library at work, as a test needs it.
+type echoClient struct {
+	name string
+	// echo sends a message, whole (parts has one) or in fragments, and returns
+	// what comes back.
+	echo func(t *testing.T, text bool, parts []string) (isText bool, payload string)
+	// bye closes politely and reports how the server answered.
+	bye func(t *testing.T) error
+}
+
+func echoClients(t *testing.T, w *world) []echoClient {
+	t.Helper()
+	url := "ws://" + w.addr + "/"
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+
+	g, _, err := (&websocket.Dialer{WriteBufferSize: 512}).Dial(url, nil)
+	check(t, err)
+	t.Cleanup(func() { g.Close() })
+	check(t, g.SetReadDeadline(time.Now().Add(30*time.Second)))
+
+	c, _, err := coder.Dial(ctx, url, nil)
+	check(t, err)
+	t.Cleanup(func() { c.CloseNow() })
+	c.SetReadLimit(-1)
+
+	return []echoClient{{
+		name: "gorilla",
+		echo: func(t *testing.T, text bool, parts []string) (bool, string) {
+			kind := websocket.BinaryMessage
+			if text {
+				kind = websocket.TextMessage
+			}
+			if len(parts) == 1 {
+				check(t, g.WriteMessage(kind, []byte(parts[0])))
+			} else { // a frame whenever its small buffer is full
+				out, err := g.NextWriter(kind)
+				check(t, err)
+				for _, part := range parts {
+					_, err = io.WriteString(out, part)
+					check(t, err)
+				}
+				check(t, out.Close())
+			}
+			kind, p, err := g.ReadMessage()
+			check(t, err)
+			return kind == websocket.TextMessage, string(p)
+		},
+		bye: func(t *testing.T) error {
+			check(t, g.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(4001, "bye")))
+			_, _, err := g.ReadMessage()
+			if !websocket.IsCloseError(err, 4001) {
+				return fmt.Errorf("the answer to the Close frame is %w", err)
+			}
+			return g.Close()
+		},
+	}, {
+		name: "coder",
+		echo: func(t *testing.T, text bool, parts []string) (bool, string) {
+			kind := coder.MessageBinary
+			if text {
+				kind = coder.MessageText
+			}
+			if len(parts) == 1 {
+				check(t, c.Write(ctx, kind, []byte(parts[0])))
+			} else { // a frame for each write, and an empty last one
+				out, err := c.Writer(ctx, kind)
+				check(t, err)
+				for _, part := range parts {
+					_, err = io.WriteString(out, part)
+					check(t, err)
+				}
+				check(t, out.Close())
+			}
+			kind, p, err := c.Read(ctx)
+			check(t, err)
+			return kind == coder.MessageText, string(p)
+		},
+		bye: func(*testing.T) error { return c.Close(4001, "bye") }, // waits for the answer
+	}}
+}
+
+func TestIndependentClientsHearTheirMessagesBack(t *testing.T) {
+	w := start(t, withEcho)
+	const limit = 64 << 10
+	for _, client := range echoClients(t, w) {
+		t.Run(client.name, func(t *testing.T) {
+			for _, n := range []int{0, 1, 125, 126, 127, 511, 512, 4096, 16 << 10, 16<<10 + 1, limit - 1, limit} {
+				whole := strings.Repeat("aé漢𝄞", n/10+1)[:n/10*10] + strings.Repeat("z", n%10)
+				for _, text := range []bool{true, false} {
+					for _, parts := range [][]string{{whole}, append([]string{"", ""}, pieces(whole, 1000)...), pieces(whole, n/3+1), {whole, ""}} {
+						if len(parts) == 0 {
+							parts = []string{"", ""}
+						}
+						if isText, got := client.echo(t, text, parts); isText != text || got != whole {
+							t.Fatalf("%d bytes, text %v, in %d parts: text %v, %d bytes came back", n, text, len(parts), isText, len(got))
+						}
+					}
+				}
+			}
+			check(t, client.bye(t))
+		})
+	}
+	w.until("both clients are gone", func(s Stats) bool { return s.Closes["peer_closed"] == 2 && s.Open == 0 })
+}
+
+func TestIndependentClientsAreKeptAliveByTheirPongs(t *testing.T) {
+	w := start(t, withEcho, withFakeClock)
+	clients := echoClients(t, w)
+	mute := w.raw()
+	mute.upgrade()
+	w.until("all are open", func(s Stats) bool { return s.Upgraded == 3 })
+	for i := range 3 {
+		w.pass(25*time.Second + wheelTick)
+		mute.expect("\x89\x00")
+		mute.send(frame(0x8A, ""))
+		w.until("everybody is pinged", func(s Stats) bool { return s.Pings == uint64(3*(i+1)) })
+		for _, c := range clients { // they answer pings while they read
+			if _, got := c.echo(t, true, []string{"alive"}); got != "alive" {
+				t.Fatalf("%s heard %q", c.name, got)
+			}
+		}
+	}
+	before := w.srv.Stats().BytesReceived
+	w.pass(25*time.Second + wheelTick)
+	mute.expect("\x89\x00")
+	for _, c := range clients {
+		c.echo(t, true, []string{"alive"})
+	}
+	w.until("both clients' pongs are heard", func(s Stats) bool { return s.BytesReceived >= before+2*(6+6+5) })
+	w.pass(10*time.Second + wheelTick)
+	if got := mute.rest(); got != "" {
+		t.Errorf("the client that did not answer was told %q", got)
+	}
+	mute.Close()
+	for _, c := range clients {
+		if _, got := c.echo(t, true, []string{"alive"}); got != "alive" {
+			t.Errorf("%s heard %q", c.name, got)
+		}
+		check(t, c.bye(t))
+	}
+	w.until("one was dropped and two left", func(s Stats) bool { return s.Closes["ping_timeout"] == 1 && s.Closes["peer_closed"] == 2 })
+}
+
+func TestATimeoutOnTheNetworkClosesTheSocket(t *testing.T) {
+	w := start(t, withFakeClock)
+	c := w.raw()
+	c.upgrade()
+	c.send(frame(0x81, "close 4000 enough"))
+	c.expect(closeFrame(4000, "enough")) // and is not answered
+	slow := w.raw()
+	slow.upgrade()
+	slow.send(frame(0x89, "") + frame(0x82, "half a message")[:10])
+	slow.expect(pongFrame("")) // so the half message was read too
+	w.pass(5*time.Second + wheelTick)
+	if got := c.rest(); got != "" {
+		t.Errorf("after close_timeout the server said %q", got)
+	}
+	w.pass(25 * time.Second)
+	if got := slow.rest(); got != closing(causeSlowMessage) {
+		t.Errorf("after message_timeout the server said %q", got)
 	}
 }

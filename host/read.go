@@ -1,8 +1,6 @@
 package host
 
 import (
-	"errors"
-	"io"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -41,27 +39,24 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 		}
 	}
 
-	buffered := t.reader.Buffered()
-	head, _ := t.reader.Peek(min(buffered, ws.MaxHeaderSize))
-	t.head.Reset(head)
-	h, err := ws.ReadHeaderBuffer(&t.head, t.header[:])
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	have, _ := t.reader.Peek(t.reader.Buffered())
+	h, headerBytes, err := parseHeader(have)
+	if err == nil && headerBytes == 0 {
 		return false, vDone
 	}
-	headerBytes := len(head) - t.head.Len()
-	if err != nil || c.checkFrame(h, headerBytes) != nil {
+	if err != nil || c.checkFrame(h) != nil {
 		c.fail(t, causeProtocol)
 		return true, vDone
 	}
+	behind := have[headerBytes:]
 	if h.OpCode.IsControl() {
-		if buffered < headerBytes+int(h.Length) {
+		if int64(len(behind)) < h.Length {
 			return false, vDone
 		}
-		t.reader.Discard(headerBytes)
-		payload, _ := t.reader.Peek(int(h.Length))
+		payload := behind[:h.Length]
 		ws.Cipher(payload, h.Mask, 0)
 		c.controlFrame(t, h.OpCode, payload)
-		t.reader.Discard(len(payload))
+		t.reader.Discard(headerBytes + len(payload))
 		t.messages++
 		return true, vDone
 	}
@@ -69,8 +64,8 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 		c.fail(t, why)
 		return true, vDone
 	}
-	if h.Fin && c.asm == nil && h.Length <= int64(buffered-headerBytes) && c.phase == phaseOpen {
-		return true, c.deliverWhole(t, h, headerBytes)
+	if h.Fin && c.asm == nil && h.Length <= int64(len(behind)) && c.phase == phaseOpen {
+		return true, c.deliverWhole(t, h, headerBytes, behind[:h.Length])
 	}
 	t.reader.Discard(headerBytes)
 	c.startFrame(h, t.now)
@@ -80,21 +75,13 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 	return true, vDone
 }
 
-// errFrame is any violation of RFC 6455 §5: they all close with 1002.
-var errFrame = errors.New("host: malformed frame")
-
-func (c *Conn) checkFrame(h ws.Header, headerBytes int) error {
+// checkFrame holds a frame's header against the connection's state.
+func (c *Conn) checkFrame(h ws.Header) error {
 	state := ws.StateServerSide
 	if c.asm != nil {
 		state = state.Set(ws.StateFragmented)
 	}
-	if err := ws.CheckHeader(h, state); err != nil {
-		return err
-	}
-	if !minimalLength(h, headerBytes) {
-		return errFrame
-	}
-	return nil
+	return ws.CheckHeader(h, state)
 }
 
 // checkSize bounds a data frame by what it declares, before a byte is kept.
@@ -115,8 +102,9 @@ func (c *Conn) checkSize(h ws.Header) cause {
 }
 
 // deliverWhole hands a message that is whole in the reader to the handler: the
-// payload goes straight into guest memory and is unmasked there.
-func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int) verdict {
+// payload, still masked and lent by the reader, goes straight into guest memory
+// and is unmasked there.
+func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byte) verdict {
 	ev := runtime.EventBinary
 	if h.OpCode == ws.OpText {
 		ev = runtime.EventText
@@ -124,43 +112,27 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int) verdict {
 	if v := t.acquire(c.route.tenant, c); v != vDone {
 		return v
 	}
-	size := int(h.Length)
 	t.messages++
 	t.stats.messagesIn.Add(1)
-	if !t.gen.mod.Handles(ev) {
-		t.reader.Discard(headerBytes)
-		if ev == runtime.EventText && !c.checkText(t, h) {
+	view := payload // when no handler wants it, it is checked where it is
+	handles := t.gen.mod.Handles(ev)
+	if handles {
+		var ok bool
+		if view, ok = c.inbound(t, ev, len(payload)); !ok {
 			return vDone
 		}
-		t.reader.Discard(size)
-		return vDone
+		copy(view, payload)
 	}
-	view, ok := c.inbound(t, ev, size)
-	if !ok {
-		return vDone
-	}
-	t.reader.Discard(headerBytes)
-	payload, _ := t.reader.Peek(size)
-	copy(view, payload)
-	t.reader.Discard(size)
 	ws.Cipher(view, h.Mask, 0)
+	t.reader.Discard(headerBytes + len(payload))
 	if ev == runtime.EventText && !utf8.Valid(view) {
 		c.fail(t, causeInvalidUTF8)
 		return vDone
 	}
-	t.invoke(c, ev, 0, size)
-	return vDone
-}
-
-// checkText validates a text message that no handler wants.
-func (c *Conn) checkText(t *turn, h ws.Header) bool {
-	payload, _ := t.reader.Peek(int(h.Length))
-	ws.Cipher(payload, h.Mask, 0)
-	if utf8.Valid(payload) {
-		return true
+	if handles {
+		t.invoke(c, ev, 0, len(view))
 	}
-	c.fail(t, causeInvalidUTF8)
-	return false
+	return vDone
 }
 
 // inbound is the instance's buffer for a payload; a guest that has none fails.
@@ -243,7 +215,7 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 // throwAway reads what a peer still sends after the end, so that its Close
 // frame and ours are not destroyed by a reset.
 func (c *Conn) throwAway(t *turn) verdict {
-	for !c.peerGone {
+	for !c.peerGone && t.now < c.deadline {
 		t.reader.Discard(t.reader.Buffered())
 		if t.bytes >= turnBytes {
 			return vMore

@@ -21,12 +21,28 @@ type request struct {
 type field struct{ name, value []byte }
 
 // headEnd returns the length of the head that begins p, its empty line
-// included, or 0 while it is not whole.
+// included; 0 while it is not whole; -1 if a CR or LF stands alone, since then
+// nobody knows where it ends.
 func headEnd(p []byte) int {
-	if i := bytes.Index(p, []byte("\r\n\r\n")); i >= 0 {
-		return i + 4
+	for from := 0; ; {
+		line := p[from:]
+		cr := bytes.IndexByte(line, '\r')
+		text := line
+		if cr >= 0 {
+			text = line[:cr]
+		}
+		switch {
+		case bytes.IndexByte(text, '\n') >= 0:
+			return -1
+		case cr < 0 || cr == len(line)-1:
+			return 0
+		case line[cr+1] != '\n':
+			return -1
+		case cr == 0:
+			return from + 2
+		}
+		from += cr + 2
 	}
-	return 0
 }
 
 // parse reads a whole head. It takes nothing that RFC 9112 lets a lenient
@@ -46,10 +62,8 @@ func (r *request) parse(head []byte, maxURIBytes, maxFields int) (status int) {
 	if len(target) > maxURIBytes {
 		return http.StatusRequestURITooLong
 	}
-	for _, b := range target {
-		if b <= ' ' || b >= 0x7F {
-			return http.StatusBadRequest
-		}
+	if !validTarget(target) {
+		return http.StatusBadRequest
 	}
 	if string(version) != "HTTP/1.1" {
 		if v, ok := bytes.CutPrefix(version, []byte("HTTP/")); ok && len(v) == 3 && isDigit(v[0]) && v[1] == '.' && isDigit(v[2]) {
@@ -159,7 +173,8 @@ func (r *request) checkUpgrade() (status int) {
 	if upgrade, n := r.one("Upgrade"); n != 1 || !equalFold(upgrade, "websocket") {
 		return http.StatusBadRequest
 	}
-	if !r.has("Connection", "Upgrade") {
+	// One field only: ws.Upgrader wants the token in each.
+	if list, n := r.one("Connection"); n != 1 || !isTokenList(list) || !r.has("Connection", "Upgrade") {
 		return http.StatusBadRequest
 	}
 	version, n := r.one("Sec-WebSocket-Version")
@@ -175,6 +190,11 @@ func (r *request) checkUpgrade() (status int) {
 	if _, n := r.one("Origin"); n > 1 {
 		return http.StatusBadRequest
 	}
+	for i := range r.fields {
+		if equalFold(r.fields[i].name, "Sec-WebSocket-Protocol") && !isTokenList(r.fields[i].value) {
+			return http.StatusBadRequest
+		}
+	}
 	// A body would be read as frames.
 	if length, n := r.one("Content-Length"); n > 1 || n == 1 && string(length) != "0" {
 		return http.StatusBadRequest
@@ -183,6 +203,22 @@ func (r *request) checkUpgrade() (status int) {
 		return http.StatusBadRequest
 	}
 	return 0
+}
+
+// validTarget reports that target has only bytes that a URI may have, as far as
+// parsers disagree about the others: no fragment, and in the path no "%" but
+// before two digits.
+func validTarget(target []byte) bool {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	for i, b := range target {
+		switch {
+		case b <= ' ' || b >= 0x7F || b == '#':
+			return false
+		case b == '%' && i < len(path) && (len(path)-i < 3 || !isHexDigit(path[i+1]) || !isHexDigit(path[i+2])):
+			return false
+		}
+	}
+	return true
 }
 
 // validKey reports that key is 16 bytes in base64 (RFC 6455 §4.1).
@@ -222,6 +258,18 @@ func isToken[T ~string | ~[]byte](s T) bool {
 	return true
 }
 
+// isTokenList reports that s is tokens with commas between them, none missing,
+// and spaces but no tabs, which ws.Upgrader does not take for white space.
+func isTokenList(s []byte) bool {
+	for more := true; more; {
+		var item []byte
+		if item, s, more = bytes.Cut(s, []byte(",")); !isToken(bytes.Trim(item, " ")) {
+			return false
+		}
+	}
+	return true
+}
+
 // equalFold compares ASCII without regard to case, and without a conversion.
 func equalFold(b []byte, s string) bool {
 	if len(b) != len(s) {
@@ -251,3 +299,7 @@ var tokenByte = func() (table [256]bool) {
 }()
 
 func isDigit(b byte) bool { return b >= '0' && b <= '9' }
+
+func isHexDigit(b byte) bool {
+	return isDigit(b) || lowerByte(b) >= 'a' && lowerByte(b) <= 'f'
+}

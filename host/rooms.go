@@ -95,24 +95,49 @@ func (x *topicIndex) join(c *Conn, name []byte) {
 	}
 }
 
-// leave ends c's membership, if there is one.
+// leave ends c's membership, if there is one. It leaves connection and topic in
+// one step, so that a join by somebody else cannot come between and make c a
+// member twice.
 func (x *topicIndex) leave(c *Conn, name []byte) {
-	c.mu.Lock()
-	m := c.membershipLocked(name)
-	if m != nil {
-		joined := c.more.joined
-		for i := range joined {
-			if joined[i] == m {
-				joined[i] = joined[len(joined)-1]
-				joined[len(joined)-1] = nil
-				c.more.joined = joined[:len(joined)-1]
-				break
-			}
+	for {
+		tp := x.find(name)
+		if tp == nil {
+			return
 		}
+		tp.mu.Lock()
+		c.mu.Lock()
+		m := c.membershipLocked(name)
+		mine := m != nil && m.topic == tp
+		if mine {
+			c.forgetLocked(m)
+		}
+		c.mu.Unlock()
+		if mine {
+			tp.removeLocked(m)
+		}
+		empty := len(tp.members) == 0
+		tp.mu.Unlock()
+		if mine && empty {
+			x.forgetIfEmpty(tp)
+		}
+		if m == nil || mine {
+			return
+		}
+		// Meanwhile the topic was forgotten, and another of that name made and joined.
 	}
-	c.mu.Unlock()
-	if m != nil {
-		x.drop(m)
+}
+
+// forgetLocked takes m out of what c has joined. Conn.mu is held.
+func (c *Conn) forgetLocked(m *membership) {
+	joined := c.more.joined
+	last := len(joined) - 1
+	for i := range joined {
+		if joined[i] == m {
+			joined[i] = joined[last]
+			joined[last] = nil
+			c.more.joined = joined[:last]
+			return
+		}
 	}
 }
 
@@ -134,15 +159,21 @@ func (x *topicIndex) leaveAll(c *Conn) {
 func (x *topicIndex) drop(m *membership) {
 	tp := m.topic
 	tp.mu.Lock()
+	tp.removeLocked(m)
+	empty := len(tp.members) == 0
+	tp.mu.Unlock()
+	if empty {
+		x.forgetIfEmpty(tp)
+	}
+}
+
+// removeLocked takes m out of the members. topic.mu is held.
+func (tp *topic) removeLocked(m *membership) {
 	last := len(tp.members) - 1
 	tp.members[m.index] = tp.members[last]
 	tp.members[m.index].index = m.index
 	tp.members[last] = nil
 	tp.members = tp.members[:last]
-	tp.mu.Unlock()
-	if last == 0 {
-		x.forgetIfEmpty(tp)
-	}
 }
 
 func (x *topicIndex) forgetIfEmpty(tp *topic) {

@@ -48,15 +48,38 @@ func (inv *invocation) keep(p []byte) (from, to int32) {
 	return from, int32(len(inv.bytes))
 }
 
-// closing reports that c takes no more frames: it is closing, or this very
-// invocation has asked for that.
-func (inv *invocation) closing(c *Conn) bool {
-	for i := 0; inv.closes > 0 && i < len(inv.effects); i++ {
-		if e := &inv.effects[i]; e.kind == effectClose && e.conn == c {
-			return true
+// outlook is what a handler may know of c: whether it takes no more frames, since
+// it is closing or this very invocation has asked for that, and how many bytes
+// wait for its socket, this invocation's included. A close that somebody else
+// asked of the invocation's own connection waits until this event is over.
+func (inv *invocation) outlook(c *Conn) (closing bool, queuedBytes int) {
+	c.mu.Lock()
+	closing = c.sealed || c.dead || c != inv.conn && c.more != nil && c.more.asked.cause != causeNone
+	if c.out != nil {
+		queuedBytes = c.out.bytes
+	}
+	c.mu.Unlock()
+	if c == inv.conn {
+		queuedBytes += len(inv.turn.own)
+	}
+	if c == inv.conn && inv.closes == 0 {
+		return closing, queuedBytes
+	}
+	for i := range inv.effects {
+		switch e := &inv.effects[i]; {
+		case e.conn != c:
+		case e.kind == effectClose:
+			closing = true
+		case e.kind == effectSend:
+			queuedBytes += int(e.to - e.from)
 		}
 	}
-	return c.closed()
+	return closing, queuedBytes
+}
+
+func (inv *invocation) closing(c *Conn) bool {
+	closing, _ := inv.outlook(c)
+	return closing
 }
 
 // mayReach reports whether the running event lets a handler touch connections
@@ -89,10 +112,11 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	if st := inv.room(total); st != runtime.StatusOK {
 		return st
 	}
-	if inv.closing(c) {
+	closing, queued := inv.outlook(c)
+	if closing {
 		return runtime.StatusClosed
 	}
-	if inv.queuedBytes(c)+total > int(limits.OutboundQueueSize) {
+	if queued+total > int(limits.OutboundQueueSize) {
 		inv.ownFull = inv.ownFull || c == inv.conn
 		return runtime.StatusQueueFull
 	}
@@ -107,25 +131,6 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	inv.bytes = appendFrame(inv.bytes, op, p)
 	inv.effects = append(inv.effects, effect{kind: effectSend, conn: c, from: int32(from), to: int32(len(inv.bytes))})
 	return runtime.StatusOK
-}
-
-// queuedBytes is what waits for c's socket, this invocation's sends included.
-func (inv *invocation) queuedBytes(c *Conn) int {
-	n := 0
-	c.mu.Lock()
-	if c.out != nil {
-		n = c.out.bytes
-	}
-	c.mu.Unlock()
-	if c == inv.conn {
-		return n + len(inv.turn.own)
-	}
-	for i := range inv.effects {
-		if e := &inv.effects[i]; e.kind == effectSend && e.conn == c {
-			n += int(e.to - e.from)
-		}
-	}
-	return n
 }
 
 // ConnClose implements runtime.Host.
@@ -249,7 +254,8 @@ func (inv *invocation) ConnQueued(id uint64) int64 {
 	if c == nil {
 		return int64(runtime.StatusUnknownConnection)
 	}
-	return int64(inv.queuedBytes(c))
+	_, queued := inv.outlook(c)
+	return int64(queued)
 }
 
 // TopicJoin implements runtime.Host.
@@ -392,14 +398,15 @@ func (inv *invocation) TimerSet(id uint64, timer, afterMs, everyMs int64) runtim
 	if c != nil && inv.closing(c) {
 		return runtime.StatusClosed
 	}
-	if inv.timersOf(c, timer) >= inv.turn.srv.maxTimers(c) {
+	adds := !inv.hasTimer(c, timer)
+	if adds && inv.timersOf(c) >= inv.turn.srv.maxTimers(c) {
 		return runtime.StatusTooMany
 	}
 	if everyMs != 0 {
 		everyMs = max(everyMs, minTimerMillis)
 	}
 	inv.effects = append(inv.effects, effect{
-		kind: effectTimer, conn: c, id: timer,
+		kind: effectTimer, conn: c, id: timer, adds: adds,
 		dueMono:    inv.turn.now + max(afterMs, minTimerMillis)*int64(time.Millisecond),
 		everyNanos: everyMs * int64(time.Millisecond),
 	})
@@ -448,16 +455,16 @@ func (inv *invocation) hasTimer(c *Conn, id int64) bool {
 	return inv.tn.hasTimer(c, id)
 }
 
-// timersOf is how many timers besides id are set, this invocation's included.
-func (inv *invocation) timersOf(c *Conn, id int64) int {
+// timersOf is how many timers are set, this invocation's changes included.
+func (inv *invocation) timersOf(c *Conn) int {
 	n := inv.tn.countTimers(c)
-	if inv.tn.hasTimer(c, id) {
-		n--
-	}
 	for i := range inv.effects {
-		// Counting a timer twice that is set twice errs on the strict side.
-		if e := &inv.effects[i]; e.kind == effectTimer && e.conn == c && e.id != id {
+		switch e := &inv.effects[i]; {
+		case e.conn != c:
+		case e.kind == effectTimer && e.adds:
 			n++
+		case e.kind == effectCancel:
+			n--
 		}
 	}
 	return n

@@ -55,19 +55,18 @@ func (tn *tenant) setTimer(s *Server, c *Conn, id, dueMono, everyNanos int64) {
 		tn.unlockTimers(c)
 		return
 	}
-	old := (*timers)[id]
-	if old != nil {
+	if old := (*timers)[id]; old != nil {
 		old.off = true
+		s.wheel.cancel(&old.node)
 	}
 	if *timers == nil {
 		*timers = make(map[int64]*guestTimer)
 	}
 	(*timers)[id] = g
-	tn.unlockTimers(c)
-	if old != nil {
-		s.wheel.cancel(&old.node)
-	}
+	// Under the lock: nobody may cancel it in between, or the wheel would keep it,
+	// and a connection that is gone, until it is due.
 	s.wheel.schedule(&g.node, dueMono)
+	tn.unlockTimers(c)
 }
 
 // cancelTimer forgets a timer; a firing that waits to be delivered is forgotten
@@ -137,7 +136,6 @@ func (g *guestTimer) fire(int64) {
 // timer again. A timer that was late by several periods fires once: ticks
 // coalesce.
 func (tn *tenant) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool) {
-	var again *guestTimer
 	timers, due := tn.lockTimers(c)
 	for len(*due) > 0 && !ok {
 		g := (*due)[0]
@@ -154,21 +152,15 @@ func (tn *tenant) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool)
 			continue
 		}
 		g.dueMono += g.everyNanos
-		if late := nowMono - g.dueMono; late > 0 {
-			g.dueMono += late / g.everyNanos * g.everyNanos
-			if g.dueMono <= nowMono {
-				g.dueMono += g.everyNanos
-			}
+		if late := nowMono - g.dueMono; late >= 0 {
+			g.dueMono += (late/g.everyNanos + 1) * g.everyNanos
 		}
-		again = g
+		s.wheel.schedule(&g.node, g.dueMono) // under the lock, as in setTimer
 	}
 	if len(*due) == 0 {
 		*due = nil
 	}
 	tn.unlockTimers(c)
-	if again != nil {
-		s.wheel.schedule(&again.node, again.dueMono)
-	}
 	return id, ok
 }
 

@@ -123,11 +123,16 @@ func (c *Conn) shake(t *turn) verdict {
 			c.answer(t, answers[http.StatusBadRequest], causeRejected) // TLS, or no HTTP at all
 			return vDone
 		}
-		n := headEnd(have[:min(len(have), int(limits.MaxHeaderSize))])
+		have = have[:min(len(have), int(limits.MaxHeaderSize))]
+		n := headEnd(have)
 		if n > 0 {
 			return c.answerRequest(t, have[:n])
 		}
-		if len(have) >= int(limits.MaxHeaderSize) {
+		if n < 0 {
+			c.answer(t, answers[http.StatusBadRequest], causeRejected)
+			return vDone
+		}
+		if len(have) == int(limits.MaxHeaderSize) {
 			status := http.StatusRequestHeaderFieldsTooLarge
 			if bytes.IndexByte(have, '\n') < 0 {
 				status = http.StatusRequestURITooLong

@@ -59,10 +59,20 @@ func newWheel(nowNs int64, kick func()) *wheel {
 
 // schedule makes n fire at atNs or up to one tick later, whatever it was set to
 // before.
-func (w *wheel) schedule(n *wheelNode, atNs int64) {
+func (w *wheel) schedule(n *wheelNode, atNs int64) { w.set(n, atNs, false) }
+
+// scheduleBefore is schedule, unless n is set to an earlier time already.
+func (w *wheel) scheduleBefore(n *wheelNode, atNs int64) { w.set(n, atNs, true) }
+
+func (w *wheel) set(n *wheelNode, atNs int64, onlyEarlier bool) {
+	due := (atNs + int64(wheelTick) - 1) / int64(wheelTick)
 	w.mu.Lock()
+	if onlyEarlier && n.next != nil && n.due <= due {
+		w.mu.Unlock()
+		return
+	}
 	w.removeLocked(n)
-	n.due = (atNs + int64(wheelTick) - 1) / int64(wheelTick)
+	n.due = due
 	w.insertLocked(n)
 	kick := n.due < w.wake
 	if kick {
@@ -71,16 +81,6 @@ func (w *wheel) schedule(n *wheelNode, atNs int64) {
 	w.mu.Unlock()
 	if kick && w.kick != nil {
 		w.kick()
-	}
-}
-
-// scheduleBefore is schedule, unless n is set to an earlier time already.
-func (w *wheel) scheduleBefore(n *wheelNode, atNs int64) {
-	w.mu.Lock()
-	earlier := n.next != nil && n.due <= (atNs+int64(wheelTick)-1)/int64(wheelTick)
-	w.mu.Unlock()
-	if !earlier {
-		w.schedule(n, atNs)
 	}
 }
 

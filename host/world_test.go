@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,12 +23,13 @@ import (
 
 // world is a real server on a free port, with real sockets and real Wasm.
 type world struct {
-	t    *testing.T
-	srv  *Server
-	addr string
-	log  *logBuffer
-	once sync.Once
-	down func()
+	t     *testing.T
+	srv   *Server
+	clock *labClock // setup.clock
+	addr  string
+	log   *logBuffer
+	once  sync.Once
+	down  func()
 }
 
 // setup is what a test may change before the server starts.
@@ -36,6 +38,7 @@ type setup struct {
 	modules []Module
 	pool    pool.Options
 	http    http.Handler
+	clock   *labClock // nil: the system's; else time goes by in world.pass only
 }
 
 func testSetup() *setup {
@@ -54,14 +57,18 @@ func start(t *testing.T, change ...func(*setup)) *world {
 	for _, f := range change {
 		f(set)
 	}
-	w := &world{t: t, log: new(logBuffer)}
+	w := &world{t: t, clock: set.clock, log: new(logBuffer)}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	engine, err := runtime.NewEngine(runtime.Options{Logger: logger})
 	check(t, err)
 	poller, err := netpoll.Open(netpoll.Options{Shards: 2})
 	check(t, err)
 	workers := pool.New(set.pool)
-	w.srv, err = New(set.opts, Deps{Engine: engine, Poller: poller, Pool: workers, Logger: logger, HTTP: set.http})
+	deps := Deps{Engine: engine, Poller: poller, Pool: workers, Logger: logger, HTTP: set.http}
+	if set.clock != nil {
+		deps.Clock = set.clock
+	}
+	w.srv, err = New(set.opts, deps)
 	check(t, err)
 	for _, m := range set.modules {
 		check(t, w.srv.Load(context.Background(), m))
@@ -85,6 +92,28 @@ func start(t *testing.T, change ...func(*setup)) *world {
 }
 
 func (w *world) close() { w.once.Do(w.down) }
+
+// withFakeClock makes time stand still but for world.pass.
+func withFakeClock(s *setup) {
+	s.clock = new(labClock)
+	s.clock.ns.Store(int64(time.Hour))
+}
+
+// pass moves the clock and starts what is due then.
+func (w *world) pass(d time.Duration) {
+	w.clock.ns.Add(int64(d))
+	w.srv.Advance()
+}
+
+// until waits for what the server does by itself.
+func (w *world) until(what string, done func(Stats) bool) {
+	w.t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !done(w.srv.Stats()); goruntime.Gosched() {
+		if time.Now().After(limit) {
+			w.t.Fatalf("it did not happen that %s", what)
+		}
+	}
+}
 
 // dial opens a WebSocket with an independent client.
 func (w *world) dial(path string, header ...string) *client {
