@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/netpoll"
+	"weir/pool"
 )
 
 const (
@@ -129,10 +130,33 @@ func (s *Server) welcome(sock Socket) {
 	c.node.owner = c
 	s.hub.add(c)
 	s.wheel.schedule(&c.node, c.deadline)
+	sent := c.readAhead()
 	if err := sock.Start(c); err != nil {
 		s.log.Warn("connection lost: the poller refuses it", "err", err)
 		c.wakeUp(inReset)
+		return
 	}
+	if sent && c.post(inRead) {
+		s.runInline(c)
+	}
+}
+
+// readAhead takes what a client has sent by the time it is accepted, mostly its
+// whole request: then the handshake is done at once, and neither a second event
+// nor another goroutine is needed for it. It comes before Start, which would
+// report the same bytes.
+func (c *Conn) readAhead() bool {
+	const requestBytes = 2 << 10 // a browser's request with some cookies
+	buf := pool.Take(requestBytes)
+	n, err := c.sock.Read(buf.B)
+	if err != nil || n == 0 {
+		buf.Release()
+		return false // whatever it is, Start reports it
+	}
+	buf.B = buf.B[:n]
+	c.held = buf
+	c.srv.inbound.Add(int64(n))
+	return true
 }
 
 // admit counts a connection in, or says why not.

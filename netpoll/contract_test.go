@@ -888,7 +888,7 @@ func TestOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if st := p.Stats(); st.Shards < 1 || st.Shards > maxAutoShards || len(st.PerShard) != st.Shards {
+	if st := p.Stats(); st.Shards < 1 || st.Shards > maxShards || len(st.PerShard) != st.Shards {
 		t.Errorf("by default: %+v", st)
 	}
 	for _, network := range []string{"", "udp", "unixpacket", "tcp5"} {

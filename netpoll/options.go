@@ -6,17 +6,14 @@ import (
 	goruntime "runtime"
 )
 
-// Bounds of Options; see the fields.
-const (
-	maxShards     = 256
-	maxAutoShards = 4
-)
+// maxShards bounds Options.Shards.
+const maxShards = 256
 
 // Options are the knobs of a Poller. The zero value is ready for use.
 type Options struct {
 	// Shards is the number of pollers, each with its own goroutine, that the
 	// sockets are dealt to in turn. Every shard keeps one thread waiting in
-	// the kernel. Range [1, 256]; 0 means GOMAXPROCS, at most 4.
+	// the kernel. Range [1, 256]; 0 means GOMAXPROCS.
 	Shards int `koanf:"shards"`
 
 	// OnError is told that a shard stopped waiting for events, from that
@@ -36,7 +33,7 @@ func (o Options) Validate() error {
 
 func (o Options) withDefaults() Options {
 	if o.Shards == 0 {
-		o.Shards = min(goruntime.GOMAXPROCS(0), maxAutoShards)
+		o.Shards = min(goruntime.GOMAXPROCS(0), maxShards)
 	}
 	if o.OnError == nil {
 		o.OnError = func(err error) { panic(err) }
