@@ -1,0 +1,135 @@
+# Everything here works with Go, git and make, but where a target says otherwise.
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+GOBIN   := $(CURDIR)/bin
+# Every Go module of the repository, this one first.
+MODULES := $(sort $(patsubst ./%,%,$(patsubst %/,%,$(dir $(shell find . -name go.mod -not -path '*/node_modules/*' -not -path '*/testdata/*')))))
+# More flags for go test, such as TESTFLAGS='-run Echo'.
+TESTFLAGS ?=
+FUZZTIME  ?= 10s
+
+# 2026.2.2
+STATICCHECK_VERSION := v0.8.2
+
+# go_test runs the tests of modules $(1) with flags $(2) and sums them up as $(3).
+define go_test
+	@for m in $(1); do (cd $$m && $(GO) test -json $(2) $(TESTFLAGS) ./...) || echo '{"Action":"exit"}'; done \
+	| $(GO) run ./.ci/summary.go -label '$(3)' $(if $(TOTALS),-append '$(TOTALS)')
+endef
+
+##@ Every day
+
+.PHONY: help
+help: ## print this
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## the demo on http://127.0.0.1:8080
+	$(GO) run . demo
+
+.PHONY: build
+build: ## the binary, ./weir
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o weir .
+
+.PHONY: test
+test: ## every test of every module; names what it skips for want of a tool
+	$(call go_test,$(MODULES),,test)
+
+.PHONY: race
+race: ## the tests under the race detector (needs a C compiler)
+	$(call go_test,.,-race,race)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@GO='$(GO)' .ci/fuzz '$(FUZZTIME)' $(MODULES)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and vet for the other systems (needs make tools)
+	@GO='$(GO)' STATICCHECK='$(GOBIN)/staticcheck' .ci/lint $(MODULES)
+
+.PHONY: tools
+tools: ## what guests, lint and the browser test need: clang, wabt, Chromium, staticcheck (Debian, as root)
+	@command -v apt-get >/dev/null || { echo 'make tools installs with apt-get (Debian, Ubuntu).'; \
+	  echo 'Elsewhere install by hand: clang 14 and lld 14 with the wasm32 target, wabt, chromium, node.'; exit 1; }
+	@missing=(); for p in clang-14 lld-14 wabt chromium; do dpkg -s $$p >/dev/null 2>&1 || missing+=($$p); done; \
+	command -v node >/dev/null || missing+=(nodejs npm); command -v gcc >/dev/null || missing+=(gcc libc6-dev); \
+	if [ $${#missing[@]} -gt 0 ]; then set -x; apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; fi
+	GOBIN=$(GOBIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	cd test/browser && npm ci --no-audit --no-fund
+
+.PHONY: clean
+clean: ## remove what the other targets leave here
+	rm -rf weir bin test/browser/node_modules
+
+##@ Generated files
+
+.PHONY: abi
+abi: ## the ABI's tables and bindings, from guest-sdk/abi.toml
+	$(GO) run ./guest-sdk/gen
+
+.PHONY: abi-check
+abi-check: ## fail if they have drifted from it
+	$(GO) run ./guest-sdk/gen -check
+
+.PHONY: docs
+docs: ## docs/config.md, from the structs
+	$(GO) test ./internal/config -run TestPage -update
+
+##@ Guests
+
+# The C guests are small and committed: a clone serves them with only Go at hand, and guests-check holds them to their
+# source, byte for byte. The Go guests are large and are not committed.
+CLANG         ?= clang-14
+GUEST_CFLAGS  := --target=wasm32 -std=c11 -O2 -nostdlib -fno-ident -Wall -Wextra -Werror -I guest-sdk/c \
+                 -Wl,--no-entry -Wl,-z,stack-size=65536 -Wl,--stack-first -Wl,--strip-debug -Wl,--compress-relocations
+GUEST_HEADERS := guest-sdk/c/weir.h guest-sdk/c/weir_abi.h guest-sdk/c/weir_json.h
+C_GUESTS      := examples/echo-c/echo.wasm examples/publish-c/publish.wasm internal/cli/demo/chat.wasm
+GO_GUESTS     := examples/echo-go/echo.wasm examples/chat-go/chat.wasm examples/ticker-go/ticker.wasm examples/auth-go/auth.wasm
+
+.PHONY: guests
+guests: $(C_GUESTS) ## build the C guests that are committed (needs make tools)
+
+examples/echo-c/echo.wasm: examples/echo-c/echo.c
+examples/publish-c/publish.wasm: examples/publish-c/publish.c
+internal/cli/demo/chat.wasm: examples/chat-c/chat.c
+$(C_GUESTS): $(GUEST_HEADERS)
+	$(CLANG) $(GUEST_CFLAGS) -o $@ $(filter %.c,$^)
+	@chmod 644 $@
+
+.PHONY: guests-check
+guests-check: ## fail if they are not what their source builds
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for guest in $(C_GUESTS); do \
+	  source=examples/$$(basename $$guest .wasm)-c/$$(basename $$guest .wasm).c; \
+	  $(CLANG) $(GUEST_CFLAGS) -o $$dir/guest.wasm $$source; \
+	  cmp $$guest $$dir/guest.wasm || { echo "$$guest is not what $$source builds; make -B guests"; exit 1; }; \
+	done
+
+.PHONY: guests-go
+guests-go: $(GO_GUESTS) ## build the Go guests
+
+.PHONY: $(GO_GUESTS) # go build knows better than make what is up to date
+$(GO_GUESTS):
+	cd $(@D) && GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags='-s -w' -o $(@F) .
+
+##@ Benchmarks
+
+.PHONY: bench
+bench: build bench-tools ## compare weir with its peers, less than 10 minutes; writes docs/bench
+	cd bench && ../bin/bench -weir ../weir -peer ../bin/peer -out ../docs/bench $(BENCHFLAGS)
+
+.PHONY: bench-quick
+bench-quick: build bench-tools ## the same in less than a minute; decides nothing, writes nothing
+	cd bench && ../bin/bench -weir ../weir -peer ../bin/peer -quick $(BENCHFLAGS)
+
+# More flags for bench, such as BENCHFLAGS='-only echo-1000x128 -servers weir,raw,gws'.
+BENCHFLAGS ?=
+
+.PHONY: bench-tools
+bench-tools:
+	cd bench && CGO_ENABLED=0 $(GO) build -trimpath -o $(GOBIN)/ ./cmd/...

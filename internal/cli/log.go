@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+
+	"weir/internal/config"
+)
+
+// newLogger writes to w as o says. text tells that the lines are for people.
+func newLogger(w io.Writer, o config.LogOptions, terminal bool) (logger *slog.Logger, text bool) {
+	var level slog.Level
+	if o.Level != "" {
+		if err := level.UnmarshalText([]byte(o.Level)); err != nil {
+			panic(fmt.Sprintf("cli: log level %q was not validated", o.Level))
+		}
+	}
+	text = o.Format == "text" || o.Format != "json" && terminal
+	options := &slog.HandlerOptions{Level: level}
+	if !text {
+		return slog.New(slog.NewJSONHandler(w, options)), false
+	}
+	shared := &textOutput{w: w}
+	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return slog.New(&textHandler{shared, slog.NewTextHandler(&shared.line, options)}), true
+}
+
+// textHandler writes lines for people: "weir: warning: what happened key=value".
+// The attributes are slog's own text form.
+type textHandler struct {
+	out        *textOutput
+	attributes slog.Handler // writes them to out.line
+}
+
+type textOutput struct {
+	mu   sync.Mutex
+	line bytes.Buffer
+	w    io.Writer
+}
+
+func (h *textHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.attributes.Enabled(ctx, l)
+}
+
+func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.out.mu.Lock()
+	defer h.out.mu.Unlock()
+	line := &h.out.line
+	line.Reset()
+	line.WriteString("weir: ")
+	switch {
+	case r.Level >= slog.LevelError:
+		line.WriteString("error: ")
+	case r.Level >= slog.LevelWarn:
+		line.WriteString("warning: ")
+	case r.Level < slog.LevelInfo:
+		line.WriteString("debug: ")
+	}
+	line.WriteString(oneLine(r.Message))
+	line.WriteByte(' ')
+	if err := h.attributes.Handle(ctx, r); err != nil {
+		return err
+	}
+	_, err := h.out.w.Write(append(bytes.TrimRight(line.Bytes(), " \n"), '\n'))
+	return err
+}
+
+// oneLine escapes control characters: guests write messages too, and neither a
+// second line nor an escape sequence may reach the terminal as our own words.
+func oneLine(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &textHandler{h.out, h.attributes.WithAttrs(attrs)}
+}
+
+func (h *textHandler) WithGroup(name string) slog.Handler {
+	return &textHandler{h.out, h.attributes.WithGroup(name)}
+}

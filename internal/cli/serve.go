@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weir/host"
+	"weir/internal/config"
+	"weir/runtime"
+)
+
+// defaultFile is read when --config names none and no module is given.
+const defaultFile = "weir.yaml"
+
+type serveFlags struct {
+	files  []string
+	listen []string
+	static string
+	set    []string
+	log    logFlags
+}
+
+const serveLong = `Serves the handlers and files of a configuration, ` + defaultFile + ` when --config names no other.
+
+With a MODULE.wasm, every path goes to that module, every capability that needs no
+configuration is granted, and ` + defaultFile + ` is not read.
+
+SIGTERM and SIGINT (Ctrl-C) stop accepting, let handlers finish and close every
+connection in order; a second one ends at once. Exit codes: 0 drained, 1 failed or
+stopped at once, 2 the configuration or a module is wrong, 69 an address cannot be
+bound.`
+
+func newServe(env *Env) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:     "serve [MODULE.wasm]",
+		Short:   "serve handlers and files",
+		Long:    serveLong,
+		Example: "  weir serve\n  weir serve --config weir.yaml --set log.level=debug\n  weir serve --listen 127.0.0.1:9000 examples/echo-c/echo.wasm",
+		GroupID: "run",
+		Args:    atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			site, err := f.site(env, args)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), env, site)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.files, "config", "c", nil, "configuration `FILE`; may be repeated, a later one overrides")
+	flags.StringArrayVarP(&f.listen, "listen", "l", nil, "`ADDRESS` to bind, host:port or unix:/path; may be repeated")
+	flags.StringVar(&f.static, "static", "", "`FOLDER` whose files answer what is not a WebSocket")
+	flags.StringArrayVar(&f.set, "set", nil, "one configuration value, `KEY=VALUE`; may be repeated")
+	f.log.register(flags)
+	return cmd
+}
+
+// site gathers what to serve from flags, files and environment.
+func (f *serveFlags) site(env *Env, args []string) (*site, error) {
+	source := config.Source{Files: f.files, ReadFile: env.ReadFile, Environ: env.Environ, Overrides: f.log.overrides()}
+	if len(f.files) == 0 && len(args) == 0 {
+		if _, err := env.ReadFile(defaultFile); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			source.Files = []string{defaultFile}
+		}
+	}
+	if len(f.listen) > 0 {
+		source.Overrides = append(source.Overrides, config.Override{Flag: "--listen", Key: "server.listen", Value: strings.Join(f.listen, ",")})
+	}
+	for _, argument := range f.set {
+		o, err := config.ParseSet(argument)
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		source.Overrides = append(source.Overrides, o)
+	}
+	c, err := loadConfig(source)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > 0 {
+		if len(c.Routes) > 0 || len(c.Modules) > 0 {
+			return nil, usage("%s names modules or routes of its own; give either them or a MODULE.wasm", strings.Join(source.Files, ", "))
+		}
+		name := nameOf(args[0])
+		c.Modules = map[string]config.Module{name: {Path: args[0], Capabilities: runtime.CapabilityDefault.Names()}}
+		c.Routes = []host.Route{{Path: "/{path...}", Module: name}}
+	}
+	if f.static != "" {
+		c.Routes = append(c.Routes, host.Route{Path: "/", Static: f.static})
+	}
+	if len(c.Routes) == 0 {
+		return nil, usage("there is nothing to serve; give a MODULE.wasm, a --static folder, or a configuration with routes (%s)", defaultFile)
+	}
+	modules, err := readModules(env, c)
+	if err != nil {
+		return nil, err
+	}
+	return &site{config: *c, modules: modules}, nil
+}
+
+// readModules reads every module's file.
+func readModules(env *Env, c *config.Config) ([]host.Module, error) {
+	var modules []host.Module
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c.Modules)) {
+		m := c.Modules[name]
+		wasm, err := env.ReadFile(m.Path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("module %s: %w", name, err))
+			continue
+		}
+		settings, err := m.JSON()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("modules.%s.config: %w", name, err))
+			continue
+		}
+		modules = append(modules, host.Module{
+			Name:         name,
+			Wasm:         wasm,
+			Config:       settings,
+			Capabilities: m.Granted(),
+			KeepHeaders:  m.KeepHeaders,
+			MemoryPages:  m.MemoryPages(),
+			Instances:    m.Instances,
+		})
+	}
+	if len(errs) > 0 {
+		return nil, &exitError{exitUsage, errors.Join(errs...)}
+	}
+	return modules, nil
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9._-]+`)
+
+// nameOf makes a module's name from its file's.
+func nameOf(file string) string {
+	name := strings.TrimSuffix(strings.ToLower(filepath.Base(file)), ".wasm")
+	name = strings.TrimLeft(notInNames.ReplaceAllString(name, "-"), "._-")
+	if name == "" {
+		return "module"
+	}
+	return name[:min(len(name), 64)]
+}
+
+// warnUnused tells of modules that no route names.
+func warnUnused(logger *slog.Logger, s *site) {
+	for _, m := range s.modules {
+		if !slices.ContainsFunc(s.config.Routes, func(r host.Route) bool { return r.Module == m.Name }) {
+			logger.Warn("no route leads to the module", "module", m.Name)
+		}
+	}
+}

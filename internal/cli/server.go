@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"weir/host"
+	"weir/internal/config"
+	"weir/netpoll"
+	"weir/pool"
+	"weir/runtime"
+)
+
+// site is what a server serves.
+type site struct {
+	config  config.Config
+	modules []host.Module
+	http    http.Handler        // for requests that no route answers; nil = 404
+	ready   func(urls []string) // called once it listens; nil = nothing
+}
+
+// stack is a running server and what it stands on. Whoever starts it stops it.
+type stack struct {
+	engine *runtime.Engine
+	poller *netpoll.Poller
+	pool   *pool.Pool
+	server *host.Server
+	fatal  chan error // the first error that the server cannot live with
+}
+
+// run serves the site until a signal or ctx ends it.
+//
+// The process's limit of open files needs no care: package os raises the soft
+// limit to the hard one at start.
+func run(ctx context.Context, env *Env, s *site) error {
+	logger, text := newLogger(env.Stderr, s.config.Log, env.Terminal)
+	type result struct {
+		stack *stack
+		err   error
+	}
+	starting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	started := make(chan result, 1)
+	go func() { // ends with start; nobody waits for it when a signal comes first
+		st, err := start(starting, s, logger)
+		started <- result{st, err}
+	}()
+	var st *stack
+	select {
+	case r := <-started:
+		if r.err != nil {
+			return r.err
+		}
+		st = r.stack
+	case sig := <-env.Signals:
+		logger.Warn("stopped before it was ready", "signal", sig.String())
+		return errStopped
+	}
+
+	warnUnused(logger, s)
+	announce(logger, text, st.server.Addrs(), s.modules)
+	if s.ready != nil {
+		s.ready(urls(st.server.Addrs()))
+	}
+
+	select {
+	case sig := <-env.Signals:
+		logger.Info("draining; once more to stop at once", "signal", sig.String())
+	case <-ctx.Done():
+		logger.Info("draining")
+	case err := <-st.fatal:
+		return errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, st.close))
+	}
+	err := orSignal(env, logger, 0, func() error { return st.server.Drain(context.WithoutCancel(ctx)) })
+	if errors.Is(err, errStopped) {
+		return err // without taking anything down: the process ends
+	}
+	if err != nil {
+		err = fmt.Errorf("drain: %w", err)
+	}
+	if err = errors.Join(err, orSignal(env, logger, takeDownTimeout, st.close)); err != nil {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+// orSignal waits for f, but no longer than until a signal comes (errStopped) or
+// the time is over (0 = any time).
+func orSignal(env *Env, logger *slog.Logger, bound time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }() // ends with f; nobody waits for it when it is cut short
+	var late <-chan time.Time
+	if bound > 0 {
+		timer := time.NewTimer(bound)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case err := <-done:
+		return err
+	case sig := <-env.Signals:
+		logger.Warn("stopped at once", "signal", sig.String())
+		return errStopped
+	case <-late:
+		return fmt.Errorf("some work did not end within %v", bound)
+	}
+}
+
+// start builds the stack from the bottom, loads every module and listens. On an
+// error nothing is left.
+func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err error) {
+	st := &stack{fatal: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.close())
+		}
+	}()
+
+	engineOptions := s.config.Runtime
+	engineOptions.Logger = logger
+	if st.engine, err = runtime.NewEngine(engineOptions); err != nil {
+		return nil, fmt.Errorf("start the engine: %w", err)
+	}
+	pollerOptions := s.config.Netpoll
+	pollerOptions.OnError = func(err error) {
+		select {
+		case st.fatal <- err:
+		default: // the first one ends the server already
+		}
+	}
+	if st.poller, err = netpoll.Open(pollerOptions); err != nil {
+		return nil, fmt.Errorf("open the poller: %w", err)
+	}
+	st.pool = pool.New(s.config.Pool)
+	st.server, err = host.New(s.config.Options, host.Deps{
+		Engine: st.engine,
+		Poller: st.poller,
+		Pool:   st.pool,
+		Logger: logger,
+		HTTP:   s.http,
+	})
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+
+	var errs []error
+	for _, m := range s.modules {
+		if err := st.server.Load(ctx, m); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, &exitError{exitUsage, errors.Join(errs...)}
+	}
+	if err := st.server.Listen(); err != nil {
+		return nil, &exitError{listenCode(err), err}
+	}
+	return st, nil
+}
+
+// listenCode tells what the system refused (the port is taken, the address is
+// another machine's) from what is wrong with the configuration (a folder that is
+// not there, an address without a port).
+func listenCode(err error) int {
+	var refused *os.SyscallError
+	if errors.As(err, &refused) {
+		return exitBind
+	}
+	return exitUsage
+}
+
+// takeDownTimeout bounds the wait for what still runs once every connection has
+// been closed or cut. Only a handler that does not return takes so long.
+const takeDownTimeout = 5 * time.Second
+
+// close takes down what was built, from the top.
+func (st *stack) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), takeDownTimeout)
+	defer cancel()
+	var errs []error
+	if st.server != nil {
+		errs = append(errs, st.server.Close())
+	}
+	if st.pool != nil {
+		errs = append(errs, st.pool.Close(ctx))
+	}
+	if st.poller != nil {
+		errs = append(errs, st.poller.Close())
+	}
+	if st.engine != nil {
+		errs = append(errs, st.engine.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// announce logs a line an address.
+func announce(logger *slog.Logger, text bool, addrs []net.Addr, modules []host.Module) {
+	names := make([]string, len(modules))
+	for i, m := range modules {
+		names[i] = m.Name
+	}
+	for _, url := range urls(addrs) {
+		switch {
+		case !text:
+			logger.Info("listening", "url", url, "modules", names)
+		case len(names) == 0:
+			logger.Info("listening on " + url)
+		case len(names) == 1:
+			logger.Info("listening on " + url + " · module " + names[0] + " (generation 1)")
+		default:
+			logger.Info("listening on " + url + " · modules " + strings.Join(names, ", ") + " (generation 1)")
+		}
+	}
+}
+
+// urls are the addresses as a browser takes them. An address that stands for all
+// of the machine's becomes localhost.
+func urls(addrs []net.Addr) []string {
+	var all []string
+	for _, a := range addrs {
+		tcp, ok := a.(*net.TCPAddr)
+		if !ok {
+			all = append(all, a.Network()+":"+a.String())
+			continue
+		}
+		name := tcp.IP.String()
+		if tcp.IP == nil || tcp.IP.IsUnspecified() {
+			name = "localhost"
+		}
+		all = append(all, "http://"+net.JoinHostPort(name, fmt.Sprint(tcp.Port)))
+	}
+	return all
+}

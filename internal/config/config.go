@@ -1,0 +1,196 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"weir/host"
+	"weir/netpoll"
+	"weir/pool"
+	"weir/runtime"
+)
+
+// Config is the whole configuration of one server. The zero value of a field
+// means its default.
+type Config struct {
+	host.Options `koanf:",squash"`
+	// Modules are the handlers, by the names that routes use. A name matches
+	// [a-z0-9][a-z0-9._-]{0,63}.
+	Modules map[string]Module `koanf:"modules"`
+	Log     LogOptions        `koanf:"log"`
+	// Netpoll says how many goroutines wait for the sockets.
+	Netpoll netpoll.Options `koanf:"netpoll"`
+	// Pool bounds the goroutines that run handlers.
+	Pool pool.Options `koanf:"pool"`
+	// Runtime says how handlers are compiled and run.
+	Runtime runtime.Options `koanf:"runtime"`
+}
+
+// Module says what one handler is and what it may use.
+type Module struct {
+	// Path is the .wasm file, relative to the configuration file. Required.
+	Path string `koanf:"path"`
+	// Capabilities lists the groups of host functions that the module may call
+	// beyond the basic ones: "topics", "timers", "metrics".
+	Capabilities []string `koanf:"capabilities"`
+	// Config is handed to the module's init event as JSON. Empty means {}.
+	Config map[string]any `koanf:"config"`
+	// KeepHeaders lists the request header fields that stay readable after the
+	// upgrade, as the attribute header:NAME; each costs memory a connection.
+	KeepHeaders []string `koanf:"keep_headers"`
+	// MemorySize bounds one instance's memory. A multiple of 64KiB, range
+	// [64KiB, 512MiB]; 0 means 32MiB.
+	MemorySize host.Size `koanf:"memory_size"`
+	// Instances bounds the instances that exist at once. 0 means twice
+	// GOMAXPROCS.
+	Instances int `koanf:"instances"`
+}
+
+// LogOptions say what the server tells about itself, on standard error.
+type LogOptions struct {
+	// Level is the least severe level that is written: "debug", "info", "warn"
+	// or "error". Empty means "info".
+	Level string `koanf:"level"`
+	// Format is "text" for people, "json" for programs, or "auto": text when
+	// standard error is a terminal. Empty means "auto".
+	Format string `koanf:"format"`
+}
+
+// Bounds of Module.MemorySize.
+const (
+	memoryPageSize    = host.Size(64 << 10) // WebAssembly core specification, §4.2.8
+	maxMemorySize     = host.Size(512 << 20)
+	defaultMemorySize = host.Size(32 << 20)
+)
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "text", "json"}
+	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+)
+
+// WithDefaults returns c with the defaults of every field that has a fixed one.
+// The maps and slices are shared with c, but for Modules.
+func (c Config) WithDefaults() Config {
+	c.Options = c.Options.WithDefaults()
+	if c.Log.Level == "" {
+		c.Log.Level = "info"
+	}
+	if c.Log.Format == "" {
+		c.Log.Format = "auto"
+	}
+	c.Modules = maps.Clone(c.Modules)
+	for name, m := range c.Modules {
+		if m.MemorySize == 0 {
+			m.MemorySize = defaultMemorySize
+			c.Modules[name] = m
+		}
+	}
+	return c
+}
+
+// Validate reports every mistake in c at once (errors.Join); each begins with
+// its key as it stands in a configuration file, then a colon.
+func (c Config) Validate() error {
+	errs := []error{c.Options.Validate()}
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	for _, section := range []struct {
+		key string
+		err error
+	}{
+		{"netpoll", c.Netpoll.Validate()},
+		{"pool", c.Pool.Validate()},
+		{"runtime", c.Runtime.Validate()},
+	} {
+		for _, err := range flatten(section.err) {
+			errs = append(errs, fmt.Errorf("%s.%w", section.key, err))
+		}
+	}
+	oneOf(bad, "log.level", c.Log.Level, logLevels)
+	oneOf(bad, "log.format", c.Log.Format, logFormats)
+
+	names := slices.Sorted(maps.Keys(c.Modules))
+	for _, name := range names {
+		c.Modules[name].validate(bad, name)
+	}
+	for i, r := range c.Routes {
+		if _, known := c.Modules[r.Module]; !known && r.Module != "" {
+			bad(fmt.Sprintf("routes[%d].module", i), "there is no module %q%s", r.Module, hint(r.Module, names))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (m Module) validate(bad func(string, string, ...any), name string) {
+	key := "modules." + name
+	if !moduleName.MatchString(name) {
+		bad(key, "a module's name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or a digit")
+	}
+	if m.Path == "" {
+		bad(key+".path", "is missing; it names the .wasm file")
+	}
+	for i, c := range m.Capabilities {
+		if _, known := runtime.ParseCapability(c); !known {
+			bad(fmt.Sprintf("%s.capabilities[%d]", key, i), "%q is not a capability; there are %s%s",
+				c, strings.Join(Capabilities(), ", "), hint(c, Capabilities()))
+		}
+	}
+	if s := m.MemorySize; s != 0 && (s < memoryPageSize || s > maxMemorySize || s%memoryPageSize != 0) {
+		bad(key+".memory_size", "%v is not a multiple of %v in [%v, %v]", s, memoryPageSize, memoryPageSize, maxMemorySize)
+	}
+	if m.Instances < 0 {
+		bad(key+".instances", "%d is negative", m.Instances)
+	}
+	for i, h := range m.KeepHeaders {
+		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\\\"/[]?={}") {
+			bad(fmt.Sprintf("%s.keep_headers[%d]", key, i), "%q is not the name of a header field", h)
+		}
+	}
+	if _, err := m.JSON(); err != nil {
+		bad(key+".config", "%v", err)
+	}
+}
+
+func oneOf(bad func(string, string, ...any), key, value string, known []string) {
+	if value != "" && !slices.Contains(known, value) {
+		bad(key, "%q is not one of %s%s", value, strings.Join(known, ", "), hint(value, known))
+	}
+}
+
+// Capabilities lists the names that Module.Capabilities may hold.
+func Capabilities() []string { return allCapabilities.Names() }
+
+const allCapabilities = ^runtime.Capability(0)
+
+// Granted is the set that m.Capabilities names. Unknown names are left out;
+// Config.Validate reports them.
+func (m Module) Granted() runtime.Capability {
+	var set runtime.Capability
+	for _, name := range m.Capabilities {
+		c, _ := runtime.ParseCapability(name)
+		set |= c
+	}
+	return set
+}
+
+// JSON is m.Config as the module gets it.
+func (m Module) JSON() ([]byte, error) {
+	if len(m.Config) == 0 {
+		return []byte("{}"), nil
+	}
+	b, err := json.Marshal(m.Config)
+	if err != nil {
+		return nil, fmt.Errorf("has no form in JSON: %w", err)
+	}
+	return b, nil
+}
+
+// MemoryPages is m.MemorySize in pages of 64 KiB; 0 stands for the default.
+func (m Module) MemoryPages() uint32 { return uint32(m.MemorySize / memoryPageSize) }

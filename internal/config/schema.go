@@ -1,0 +1,157 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/host"
+)
+
+// field is one key of the tree. In its path, "[]" stands for any index and "*"
+// for any module's name.
+type field struct {
+	path   string
+	typ    reflect.Type
+	parent reflect.Type // the struct that has it
+	name   string       // of the struct's field
+}
+
+// leaf says whether the field holds a value that fits into one line of text.
+func (f field) leaf() bool {
+	switch f.typ.Kind() {
+	case reflect.Struct, reflect.Map:
+		return false
+	case reflect.Slice:
+		return f.typ.Elem().Kind() == reflect.String
+	}
+	return true
+}
+
+// variable is the environment variable that sets the field; empty when none
+// does, because the path holds a name or an index.
+func (f field) variable() string {
+	if !f.leaf() || strings.ContainsAny(f.path, "*[") {
+		return ""
+	}
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.path, ".", "_"))
+}
+
+const envPrefix = "WEIR_"
+
+// schema lists every key of Config in the order of the structs.
+var schema = sync.OnceValue(func() []field { return fieldsOf(nil, "", reflect.TypeFor[Config]()) })
+
+func fieldsOf(all []field, prefix string, t reflect.Type) []field {
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		tag, options, _ := strings.Cut(sf.Tag.Get("koanf"), ",")
+		switch {
+		case options == "squash":
+			all = fieldsOf(all, prefix, sf.Type)
+			continue
+		case tag == "" || tag == "-":
+			continue
+		}
+		f := field{path: prefix + tag, typ: sf.Type, parent: t, name: sf.Name}
+		all = append(all, f)
+		switch {
+		case sf.Type.Kind() == reflect.Struct:
+			all = fieldsOf(all, f.path+".", sf.Type)
+		case sf.Type.Kind() == reflect.Slice && sf.Type.Elem().Kind() == reflect.Struct:
+			all = fieldsOf(all, f.path+"[].", sf.Type.Elem())
+		case sf.Type.Kind() == reflect.Map && sf.Type.Elem().Kind() == reflect.Struct:
+			all = fieldsOf(all, f.path+".*.", sf.Type.Elem())
+		}
+	}
+	return all
+}
+
+// variables is the table of environment variables. Names are looked up here and
+// never taken apart: "_" joins both words and levels.
+var variables = sync.OnceValue(func() map[string]field {
+	table := map[string]field{}
+	for _, f := range schema() {
+		if v := f.variable(); v != "" {
+			table[v] = f
+		}
+	}
+	return table
+})
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// general is key with its indices and its module's name replaced as in a
+// field's path.
+func general(key string) string {
+	key = index.ReplaceAllString(key, "[]")
+	rest, ok := strings.CutPrefix(key, "modules.")
+	if !ok {
+		return key
+	}
+	// A module's name may hold dots: what follows it is the last element.
+	if i := strings.LastIndexByte(rest, '.'); i >= 0 {
+		return "modules.*" + rest[i:]
+	}
+	return "modules.*"
+}
+
+// parent is the key around key: "a.b[0].c" → "a.b[0]" → "a.b" → "a" → "".
+func parent(key string) string {
+	return key[:max(strings.LastIndexByte(key, '.'), strings.LastIndexByte(key, '['), 0)]
+}
+
+// hintKey proposes a key for an unknown one: one of the same name that stands
+// elsewhere, or a neighbour of nearly the same name.
+func hintKey(unknown string) string {
+	around := general(parent(unknown))
+	name := strings.TrimPrefix(unknown[len(parent(unknown)):], ".")
+	var neighbours []string
+	elsewhere := ""
+	for _, f := range schema() {
+		last := f.path[strings.LastIndexByte(f.path, '.')+1:]
+		if parent(f.path) == around {
+			neighbours = append(neighbours, last)
+		}
+		if last == name && !strings.ContainsAny(f.path, "*[") {
+			elsewhere = f.path
+		}
+	}
+	if elsewhere != "" {
+		return fmt.Sprintf("; did you mean %q?", elsewhere)
+	}
+	return hint(name, neighbours)
+}
+
+// parseText reads a value of the given type as a variable or a flag holds it.
+// Durations and sizes stay text; the decoder reads them.
+func parseText(t reflect.Type, text string) (any, error) {
+	if t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[host.Size]() {
+		return text, nil
+	}
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a whole number", text)
+		}
+		return n, nil
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true nor false", text)
+		}
+		return b, nil
+	case reflect.Slice:
+		var list []any
+		for _, item := range strings.Split(text, ",") {
+			list = append(list, strings.TrimSpace(item))
+		}
+		return list, nil
+	}
+	return text, nil
+}

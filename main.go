@@ -1,0 +1,53 @@
+// Weir is a WebSocket server that is programmed in WebAssembly; see README.md.
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"os/signal"
+	goruntime "runtime"
+	"syscall"
+
+	"weir/internal/cli"
+)
+
+func main() {
+	signals := make(chan os.Signal, 2) // the second one must not be lost while the first is being served
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(cli.Run(context.Background(), cli.Env{
+		Args:     os.Args[1:],
+		Stdin:    os.Stdin,
+		Stdout:   os.Stdout,
+		Stderr:   os.Stderr,
+		Environ:  os.Environ(),
+		Terminal: isTerminal(os.Stderr),
+		Signals:  signals,
+		ReadFile: os.ReadFile,
+		Browse:   browse,
+	}))
+}
+
+// isTerminal takes any character device for a terminal; that /dev/null is one
+// too harms nobody.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// browse opens a page with the desktop's own command, and leaves it running.
+func browse(url string) error {
+	var cmd *exec.Cmd
+	switch goruntime.GOOS {
+	case "darwin":
+		cmd = exec.Command("open", url)
+	case "windows":
+		cmd = exec.Command("rundll32", "url.dll,FileProtocolHandler", url)
+	default:
+		cmd = exec.Command("xdg-open", url)
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
