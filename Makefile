@@ -88,7 +88,7 @@ CLANG         ?= clang-14
 GUEST_CFLAGS  := --target=wasm32 -std=c11 -O2 -nostdlib -fno-ident -Wall -Wextra -Werror -I guest-sdk/c \
                  -Wl,--no-entry -Wl,-z,stack-size=65536 -Wl,--stack-first -Wl,--strip-debug -Wl,--compress-relocations
 GUEST_HEADERS := guest-sdk/c/weir.h guest-sdk/c/weir_abi.h guest-sdk/c/weir_json.h
-C_GUESTS      := examples/echo-c/echo.wasm examples/publish-c/publish.wasm internal/cli/demo/chat.wasm
+C_GUESTS      := examples/echo-c/echo.wasm examples/publish-c/publish.wasm internal/cli/demo/chat.wasm host/testdata/puppet.wasm
 GO_GUESTS     := examples/echo-go/echo.wasm examples/chat-go/chat.wasm examples/ticker-go/ticker.wasm examples/auth-go/auth.wasm
 
 .PHONY: guests
@@ -97,17 +97,17 @@ guests: $(C_GUESTS) ## build the C guests that are committed (needs make tools)
 examples/echo-c/echo.wasm: examples/echo-c/echo.c
 examples/publish-c/publish.wasm: examples/publish-c/publish.c
 internal/cli/demo/chat.wasm: examples/chat-c/chat.c
+host/testdata/puppet.wasm: host/testdata/puppet.c
 $(C_GUESTS): $(GUEST_HEADERS)
 	$(CLANG) $(GUEST_CFLAGS) -o $@ $(filter %.c,$^)
 	@chmod 644 $@
 
 .PHONY: guests-check
 guests-check: ## fail if they are not what their source builds
-	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	@kept=$$(mktemp -d); trap 'rm -rf "$$kept"' EXIT; cp --parents $(C_GUESTS) $$kept; \
+	$(MAKE) --no-print-directory -s -B guests; \
 	for guest in $(C_GUESTS); do \
-	  source=examples/$$(basename $$guest .wasm)-c/$$(basename $$guest .wasm).c; \
-	  $(CLANG) $(GUEST_CFLAGS) -o $$dir/guest.wasm $$source; \
-	  cmp $$guest $$dir/guest.wasm || { echo "$$guest is not what $$source builds; make -B guests"; exit 1; }; \
+	  cmp $$guest $$kept/$$guest || { cp -a $$kept/. .; echo "$$guest is not what its source builds; make -B guests"; exit 1; }; \
 	done
 
 .PHONY: guests-go
