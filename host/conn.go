@@ -82,6 +82,7 @@ type attrs struct {
 	uri      string   // request target as it came
 	protocol string   // subprotocol, "" when none
 	kept     []string // values of the module's KeepHeaders, in their order
+	plain    *attrs   // the same without protocol; nil when there is none
 }
 
 // extras is what most connections never need. Conn.mu guards it.

@@ -182,6 +182,9 @@ func (t *turn) invokeModule(tn *tenant, ev runtime.Event, arg int64) {
 // what happened.
 func (t *turn) handlerFailed(tn *tenant, c *Conn, ev runtime.Event, status int32, payloadBytes int, err error) {
 	gen := t.gen
+	if t.conn != nil {
+		t.judgeNow()
+	}
 	gen.mod.Discard(t.inst)
 	t.inst, t.gen = nil, nil
 	t.stats.failures.Add(1)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -272,6 +273,11 @@ func FuzzHandshake(f *testing.F) {
 		f.Add([]byte(with(more)+frame(0x82, "behind it")), uint16(200))
 	}
 	f.Add([]byte(changed("GET / ", "GET /a/%41?b=%zz&c=d#e ")), uint16(20))
+	for _, n := range []int{512, 513} { // the limit of the head, and one byte more
+		f.Add([]byte(with("X: "+strings.Repeat("x", n-len(with("X: "))))), uint16(512))
+		f.Add([]byte("GET /"+strings.Repeat("u", n-len("GET /"))+" HTTP/1.1\r\n"), uint16(511))
+		f.Add([]byte("GET / HTTP/1.1\r\nX: "+strings.Repeat("x", n)), uint16(511))
+	}
 	l := newLab(f, forRequests)
 	f.Cleanup(l.close)
 	f.Fuzz(func(t *testing.T, sent []byte, at uint16) {
@@ -361,6 +367,30 @@ func checkOneAnswer(t *testing.T, o outcome) {
 	if more, _ := io.ReadAll(br); len(more) > 0 || resp.StatusCode < 400 || !resp.Close || !o.shut {
 		t.Fatalf("answered %q and %q; ended: %v", o.answer, more, o.shut)
 	}
+}
+
+func FuzzHeader(f *testing.F) {
+	for _, s := range streams() {
+		f.Add([]byte(s.send[:min(len(s.send), 20)]))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		r := bytes.NewReader(p)
+		want, err := ws.ReadHeader(r)
+		headerBytes := len(p) - r.Len()
+		got, n, mine := parseHeader(p)
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			if n != 0 || mine != nil {
+				t.Fatalf("% x is half a header, and was read as %+v, %d bytes, %v", p, got, n, mine)
+			}
+		case err != nil, headerBytes != ws.HeaderSize(want):
+			if mine == nil {
+				t.Fatalf("% x was read as %+v although: %v", p, got, err)
+			}
+		case mine != nil, got != want, n != headerBytes:
+			t.Fatalf("% x was read as %+v, %d bytes, %v; want %+v, %d bytes", p, got, n, mine, want, headerBytes)
+		}
+	})
 }
 
 func FuzzUTF8(f *testing.F) {

@@ -7,12 +7,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"weir/netpoll"
+	"weir/pool"
 )
 
 // ask is the good request with one part of it replaced; the part must occur
@@ -563,6 +568,154 @@ func TestASlowRequestIsAnswered408(t *testing.T) {
 		neighbour.say("echo unaffected")
 		neighbour.want("unaffected")
 	})
+}
+
+func TestHalfSaidThingsHoldNoWorker(t *testing.T) {
+	w := start(t, func(s *setup) {
+		s.pool = pool.Options{Workers: 1}
+		s.modules[0].Instances = 1
+	})
+	const each = 50
+	for range each {
+		w.raw() // says nothing
+		w.raw().send(upgradeHead[:100])
+		c := w.raw()
+		c.upgrade()
+		c.send(frame(0x82, "half a frame")[:9])
+		c = w.raw()
+		c.upgrade()
+		c.send(frame(0x01, "a fragment of a message, the rest of which never comes"))
+	}
+	w.until("all are accepted", func(s Stats) bool { return s.Accepted == 4*each && s.Upgraded == 2*each })
+	neighbour := w.dial("/")
+	for i := range 100 {
+		text := fmt.Sprint("message ", i)
+		neighbour.say("echo " + text)
+		neighbour.want(text)
+	}
+}
+
+func TestAdmission(t *testing.T) {
+	refused := func(t *testing.T, c *labClient) {
+		t.Helper()
+		c.lab.settle()
+		checkRefusal(t, string(c.take()), 503)
+		if !c.shut || !c.gone() {
+			t.Errorf("ended: %v, closed: %v", c.shut, c.gone())
+		}
+	}
+	t.Run("connections", func(t *testing.T) {
+		l := newLab(t, func(s *setup) { s.opts.Server.MaxConnections = 3 })
+		defer l.close()
+		first := l.connect("/")
+		l.connect("/")
+		l.knock()
+		refused(t, l.knock())
+		first.leave()
+		l.connect("/")
+		refused(t, l.knock())
+		if st := l.srv.Stats(); st.Shed != 2 || st.Open != 3 || st.Accepted != 4 {
+			t.Errorf("%d shed, %d open, %d accepted", st.Shed, st.Open, st.Accepted)
+		}
+	})
+	t.Run("connections of one address", func(t *testing.T) {
+		l := newLab(t, func(s *setup) { s.opts.Server.MaxConnectionsPerIP = 2 })
+		defer l.close()
+		from := func(addr string) *labClient {
+			w := l.wire()
+			w.addr = netip.MustParseAddrPort(addr)
+			l.srv.welcome(w)
+			conn, _ := w.handler.(*Conn)
+			return &labClient{wire: w, t: t, lab: l, conn: conn}
+		}
+		a := from("192.0.2.1:1000")
+		from("192.0.2.1:1001")
+		refused(t, from("192.0.2.1:1002"))
+		from("192.0.2.2:1000")
+		from("[2001:db8::1]:1000")
+		a.hangUp()
+		l.settle()
+		from("192.0.2.1:1003")
+		refused(t, from("192.0.2.1:1004"))
+		if n := len(l.srv.perIP); n != 3 {
+			t.Errorf("%d addresses are remembered, 3 are connected", n)
+		}
+	})
+	t.Run("an overloaded pool", func(t *testing.T) {
+		l := newLab(t)
+		defer l.close()
+		open := l.connect("/")
+		l.tasks.busy.Store(true)
+		refused(t, l.knock())
+		if got := open.ask("echo unaffected"); got != "unaffected" {
+			t.Errorf("who is connected heard %q", got)
+		}
+		l.tasks.busy.Store(false)
+		l.connect("/")
+	})
+}
+
+// scriptedListener gives what the test says, then would block.
+type scriptedListener struct {
+	clock   Clock
+	results []any   // error or Socket
+	calls   []int64 // when Accept was called, Mono ns
+	closed  bool
+}
+
+func (l *scriptedListener) Start(netpoll.Handler) error { return nil }
+func (l *scriptedListener) Addr() net.Addr              { return &net.TCPAddr{} }
+
+func (l *scriptedListener) Close() error {
+	l.closed = true
+	return nil
+}
+
+func (l *scriptedListener) Accept() (Socket, error) {
+	l.calls = append(l.calls, l.clock.Mono())
+	if len(l.results) == 0 {
+		return nil, netpoll.ErrWouldBlock
+	}
+	next := l.results[0]
+	l.results = l.results[1:]
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(Socket), nil
+}
+
+func TestAcceptingPausesAfterAnErrorAndGoesOn(t *testing.T) {
+	l := newLab(t)
+	defer l.close()
+	ln := &scriptedListener{clock: l.clock}
+	for range 12 {
+		ln.results = append(ln.results, syscall.EMFILE)
+	}
+	ln.results = append(ln.results, l.wire(), syscall.ENFILE, l.wire())
+	a := &acceptor{srv: l.srv, ln: ln}
+	a.node.owner = a
+	a.Ready(netpoll.Readable)
+	l.pass(10 * time.Second)
+	if st := l.srv.Stats(); st.Accepted != 2 || st.AcceptErrors != 13 {
+		t.Fatalf("%d accepted, %d errors", st.Accepted, st.AcceptErrors)
+	}
+	// Doubled each time up to a second; a success starts anew.
+	pauses := []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000, 0, 5, 0}
+	if len(ln.calls) != len(pauses)+1 {
+		t.Fatalf("accept was called %d times, want %d", len(ln.calls), len(pauses)+1)
+	}
+	for i, pause := range pauses {
+		pause *= time.Millisecond
+		if got := time.Duration(ln.calls[i+1] - ln.calls[i]); got < pause || got > pause+wheelTick || pause == 0 && got != 0 {
+			t.Errorf("pause %d is %v, want %v", i, got, pause)
+		}
+	}
+	check(t, a.stop())
+	a.Ready(netpoll.Readable)
+	l.pass(time.Minute)
+	if !ln.closed || len(ln.calls) != len(pauses)+1 {
+		t.Error("it accepts after its end")
+	}
 }
 
 func TestHandshakesHeldOpenAreBounded(t *testing.T) {

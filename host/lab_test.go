@@ -244,7 +244,7 @@ func (e *tasks) step() bool {
 		return false
 	}
 	t := e.queue[0]
-	e.queue = e.queue[1:]
+	e.queue = slices.Delete(e.queue, 0, 1)
 	e.mu.Unlock()
 	if t.Run() {
 		e.Submit(t)
@@ -502,11 +502,14 @@ func (w *wire) hangUp() {
 	w.edgeLocked(netpoll.Readable | netpoll.Hangup)
 }
 
+// errTest is what a broken connection gives.
+var errTest = errors.New("connection reset by peer")
+
 // reset breaks the connection.
 func (w *wire) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.err = errors.New("connection reset by peer")
+	w.err = errTest
 	w.edgeLocked(netpoll.Readable | netpoll.Writable | netpoll.Hangup)
 }
 

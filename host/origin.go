@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"net/url"
 	"strings"
 )
@@ -41,6 +42,34 @@ func (o *origins) allow(origin, host string) bool {
 		return o.allowed[scheme+"://"+from]
 	}
 	return (scheme == "http" || scheme == "https") && from == withPort(strings.ToLower(host), scheme)
+}
+
+// plainlySame reports, at no cost, the usual case: pages of the same host are
+// allowed, and both name it alike. false says nothing.
+func (o *origins) plainlySame(origin, host []byte) bool {
+	if len(o.allowed) > 0 {
+		return false
+	}
+	from, ok := bytes.CutPrefix(origin, []byte("https://"))
+	if !ok {
+		from, ok = bytes.CutPrefix(origin, []byte("http://"))
+	}
+	if !ok || !bytes.Equal(from, host) {
+		return false
+	}
+	// What else a host may look like, allow judges.
+	name, port, hasPort := bytes.Cut(host, []byte(":"))
+	for _, b := range name {
+		if lower := lowerByte(b); (lower < 'a' || lower > 'z') && !isDigit(b) && b != '.' && b != '-' && b != '_' {
+			return false
+		}
+	}
+	for _, b := range port {
+		if !isDigit(b) {
+			return false
+		}
+	}
+	return len(name) > 0 && (!hasPort || len(port) > 0)
 }
 
 // splitOrigin parses "scheme://host[:port]" and nothing more ("null" and

@@ -26,9 +26,13 @@ type pace struct {
 }
 
 const (
-	paceProof  = 32                     // quick turns that prove a generation
-	paceQuick  = 200 * time.Microsecond // what a quick turn's calls take on average
-	paceBudget = time.Millisecond       // what a turn on the poller may take
+	paceProof = 32 // quick turns that prove a generation
+	// paceQuick is what a call may take on average to prove quick, paceDear what
+	// it may take to stay: a dearer one gains more from another core than the
+	// hand-over costs.
+	paceQuick  = 50 * time.Microsecond
+	paceDear   = 100 * time.Microsecond
+	paceBudget = time.Millisecond // what a turn on the poller may take at most
 	// A turn that is too long adds its excess to the debt, a good one pays some
 	// back. The bound is about the longest that a generation which turns slow
 	// holds up its neighbours, once.
@@ -79,7 +83,7 @@ func (p *pace) note(nanos int64, sure bool, calls int, inline bool, nowMono int6
 		return
 	}
 	if inline {
-		p.noteInline(nanos, sure, nowMono)
+		p.noteInline(nanos, sure, calls, nowMono)
 		return
 	}
 	if p.quick.Load() {
@@ -95,8 +99,8 @@ func (p *pace) note(nanos int64, sure bool, calls int, inline bool, nowMono int6
 	}
 }
 
-func (p *pace) noteInline(nanos int64, sure bool, nowMono int64) {
-	if excess := nanos - int64(paceBudget); excess > 0 {
+func (p *pace) noteInline(nanos int64, sure bool, calls int, nowMono int64) {
+	if excess := nanos - min(int64(paceBudget), int64(calls)*int64(paceDear)); excess > 0 {
 		p.suspect.Store(paceSuspect)
 		if !sure && threadCPUKnown {
 			return

@@ -46,9 +46,8 @@ func sealed(first byte, length []byte, payload string) string {
 	return string([]byte{first}) + string(length) + whole[len(whole)-len(payload)-4:]
 }
 
-// length7, length16 and length64 write a payload's length in that many bits,
-// mask bit included, short or not.
-func length7(n byte) []byte    { return []byte{0x80 | n} }
+// length16 and length64 write a payload's length in that many bits, mask bit
+// included, though fewer may do.
 func length16(n uint16) []byte { return binary.BigEndian.AppendUint16([]byte{0x80 | 126}, n) }
 func length64(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{0x80 | 127}, n) }
 
@@ -538,7 +537,7 @@ func TestAClientThatNeitherReadsNorAnswersIsCut(t *testing.T) {
 }
 
 func TestAFloodBehindTheEndDoesNotKeepAConnection(t *testing.T) {
-	flood := strings.Repeat(frame(0x82, strings.Repeat("flood", 100)), 2000)
+	flood := strings.Repeat(frame(0x82, strings.Repeat("flood", 100)), turnBytes/500)
 	for _, tc := range []struct {
 		name, send string
 		within     time.Duration
@@ -555,12 +554,12 @@ func TestAFloodBehindTheEndDoesNotKeepAConnection(t *testing.T) {
 			l.settle()
 			end := l.clock.Mono() + int64(tc.within+time.Second)
 			for l.clock.Mono() < end && !c.gone() {
-				if len(c.inbound) < len(flood)/2 { // always more than a turn reads
+				if len(c.inbound) <= turnBytes { // always more than a turn reads
 					c.write(flood)
 				}
 				c.tell()
 				l.tasks.step()
-				l.clock.ns.Add(int64(50 * time.Millisecond))
+				l.clock.ns.Add(int64(tc.within / 20))
 				l.srv.Advance()
 			}
 			if !c.gone() {

@@ -135,6 +135,17 @@ func (r *request) header(name string, dst []byte) ([]byte, int) {
 	return dst, n
 }
 
+// says reports whether the request has these values of these fields.
+func (r *request) says(names, values []string) bool {
+	for i, name := range names {
+		value, n := r.one(name)
+		if n > 1 || string(value) != values[i] {
+			return false // several are joined: rare enough to be written down anew
+		}
+	}
+	return true
+}
+
 // has reports whether a comma-separated field lists token.
 func (r *request) has(name, token string) bool {
 	for i := range r.fields {

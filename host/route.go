@@ -73,7 +73,7 @@ func parsePattern(text string) (pattern, error) {
 
 // match reports whether path fits.
 func (p *pattern) match(path string) bool {
-	_, ok := p.walk(path, "")
+	_, ok := walk(p, path, "")
 	return ok
 }
 
@@ -82,7 +82,7 @@ func (p *pattern) param(path, name string) (string, bool) {
 	if name == "" {
 		return "", false
 	}
-	value, _ := p.walk(path, name)
+	value, _ := walk(p, path, name)
 	for i := range p.segments {
 		if p.segments[i].name == name {
 			return value, true
@@ -91,12 +91,14 @@ func (p *pattern) param(path, name string) (string, bool) {
 	return "", false
 }
 
-// walk matches path and picks the value of the parameter want on its way.
-func (p *pattern) walk(path, want string) (value string, ok bool) {
-	rest, ok := strings.CutPrefix(path, "/")
-	if !ok {
-		return "", false
+// walk matches path and picks the value of the parameter want on its way. A
+// request's path need not become a string for that.
+func walk[T ~string | ~[]byte](p *pattern, path T, want string) (value T, ok bool) {
+	var none T
+	if len(path) == 0 || path[0] != '/' {
+		return none, false
 	}
+	rest := path[1:]
 	for i := range p.segments {
 		s := &p.segments[i]
 		if s.rest {
@@ -105,26 +107,35 @@ func (p *pattern) walk(path, want string) (value string, ok bool) {
 			}
 			return value, true
 		}
-		part, after, more := strings.Cut(rest, "/")
-		if s.name == "" && part != s.literal || s.name != "" && part == "" {
-			return "", false
+		end := 0
+		for end < len(rest) && rest[end] != '/' {
+			end++
+		}
+		part, more := rest[:end], end < len(rest)
+		if s.name == "" && string(part) != s.literal || s.name != "" && len(part) == 0 {
+			return none, false
 		}
 		if s.name != "" && s.name == want {
 			value = part
 		}
 		last := i == len(p.segments)-1
 		if last == more {
-			return "", false // one of the two has more segments
+			return none, false // one of the two has more segments
 		}
-		rest = after
+		if more {
+			rest = rest[end+1:]
+		}
 	}
 	return value, true
 }
 
 // routeFor returns the first route with a module that path matches.
-func (s *Server) routeFor(path string) *route {
+func (s *Server) routeFor(path []byte) *route {
 	for _, r := range s.routes {
-		if r.tenant != nil && r.pattern.match(path) {
+		if r.tenant == nil {
+			continue
+		}
+		if _, ok := walk(&r.pattern, path, ""); ok {
 			return r
 		}
 	}

@@ -141,9 +141,17 @@ func (t *turn) judge() {
 	if t.inline && t.watch.cpu < 0 && t.unjudged < every {
 		return
 	}
+	t.judgeNow()
+}
+
+// judgeNow is judge for whom it must not pass over, such as a handler that
+// failed, perhaps after a long time. What follows in the turn is a new matter.
+func (t *turn) judgeNow() {
 	t.unjudged = 0
-	nanos, sure := t.watch.stop(t.srv.clock.Mono())
+	now := t.srv.clock.Mono()
+	nanos, sure := t.watch.stop(now)
 	t.gen.pace.note(nanos, sure, t.calls, t.inline, t.now)
+	t.watch, t.calls = stopwatch{wall: now, cpu: -1}, 0
 }
 
 // spent reports that the lane's turn is over.

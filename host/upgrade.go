@@ -166,13 +166,13 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 		return reject(status)
 	}
 	path, _, _ := bytes.Cut(r.target, []byte("?"))
-	rt := s.routeFor(string(path))
+	rt := s.routeFor(path)
 	if rt == nil {
 		return reject(http.StatusNotFound)
 	}
 	origin, _ := r.one("Origin")
 	host, _ := r.one("Host")
-	if len(origin) > 0 && !s.origins.allow(string(origin), string(host)) {
+	if len(origin) > 0 && !s.origins.plainlySame(origin, host) && !s.origins.allow(string(origin), string(host)) {
 		s.log.Info("upgrade refused: the page is of another origin", "origin", clip(string(origin), 128), "host", clip(string(host), 128), "route", rt.pattern.text)
 		return reject(http.StatusForbidden)
 	}
@@ -212,7 +212,7 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	t.ownDone = len(t.own)
 	t.reader.Discard(len(head))
 	if hs.Protocol != "" {
-		c.attrs = c.route.share(&attrs{uri: c.attrs.uri, protocol: hs.Protocol, kept: c.attrs.kept})
+		c.attrs = c.route.speaking(hs.Protocol, c.attrs)
 	}
 	c.leaveHandshake()
 	c.phase = phaseOpen
@@ -224,30 +224,36 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	return vDone
 }
 
-// describe takes down what a handler may ask for later.
+// describe takes down what a handler may ask for later. The subprotocol is not
+// known yet.
 func (c *Conn) describe(r *request) *attrs {
 	keep := c.route.tenant.keepHeaders
 	last := c.route.lastAttrs.Load()
-	if len(keep) == 0 {
-		if last != nil && last.protocol == "" && last.uri == string(r.target) {
-			return last
+	if last != nil && last.plain != nil {
+		last = last.plain
+	}
+	if last != nil && last.uri == string(r.target) && r.says(keep, last.kept) {
+		return last
+	}
+	a := &attrs{uri: string(r.target)}
+	if len(keep) > 0 {
+		a.kept = make([]string, len(keep))
+		for i, name := range keep {
+			value, _ := r.header(name, nil)
+			a.kept[i] = string(value)
 		}
-		return c.route.share(&attrs{uri: string(r.target)})
 	}
-	a := &attrs{uri: string(r.target), kept: make([]string, len(keep))}
-	for i, name := range keep {
-		value, _ := r.header(name, nil)
-		a.kept[i] = string(value)
-	}
+	c.route.lastAttrs.Store(a)
 	return a
 }
 
-// share returns an equal earlier value instead of a, if it is at hand.
-func (r *route) share(a *attrs) *attrs {
+// speaking is plain with a subprotocol.
+func (r *route) speaking(protocol string, plain *attrs) *attrs {
 	last := r.lastAttrs.Load()
-	if last != nil && last.uri == a.uri && last.protocol == a.protocol && slices.Equal(last.kept, a.kept) {
+	if last != nil && last.plain == plain && last.protocol == protocol {
 		return last
 	}
+	a := &attrs{uri: plain.uri, protocol: protocol, kept: plain.kept, plain: plain}
 	r.lastAttrs.Store(a)
 	return a
 }

@@ -13,7 +13,9 @@ const maxShards = 256
 type Options struct {
 	// Shards is the number of pollers, each with its own goroutine, that the
 	// sockets are dealt to in turn. Every shard keeps one thread waiting in
-	// the kernel. Range [1, 256]; 0 means GOMAXPROCS.
+	// the kernel. Range [1, 256]; 0 means half of GOMAXPROCS, at least 1: the
+	// kernel's own network work and the workers of a pool want the other half
+	// (docs/adr/0001).
 	Shards int `koanf:"shards"`
 
 	// OnError is told that a shard stopped waiting for events, from that
@@ -33,7 +35,7 @@ func (o Options) Validate() error {
 
 func (o Options) withDefaults() Options {
 	if o.Shards == 0 {
-		o.Shards = min(goruntime.GOMAXPROCS(0), maxShards)
+		o.Shards = min(max(goruntime.GOMAXPROCS(0)/2, 1), maxShards)
 	}
 	if o.OnError == nil {
 		o.OnError = func(err error) { panic(err) }
