@@ -126,6 +126,7 @@ func (s *Server) welcome(sock Socket) {
 	}
 	now := s.clock.Mono()
 	c := &Conn{srv: s, sock: sock, shaking: true, lastHeard: now}
+	c.inbox.Store(owned) // nobody else may run the lane before Start is done
 	c.deadline = now + int64(s.opts.Server.HandshakeTimeout)
 	c.node.owner = c
 	s.hub.add(c)
@@ -133,10 +134,15 @@ func (s *Server) welcome(sock Socket) {
 	sent := c.readAhead()
 	if err := sock.Start(c); err != nil {
 		s.log.Warn("connection lost: the poller refuses it", "err", err)
-		c.wakeUp(inReset)
-		return
+		c.inbox.Or(inReset)
 	}
-	if sent && c.post(inRead) {
+	if s.refusing.Load() { // Close may have looked at the table before c was in it
+		c.inbox.Or(inReset)
+	}
+	if sent {
+		c.inbox.Or(inRead)
+	}
+	if !c.letGo() { // something has come
 		s.runInline(c)
 	}
 }
@@ -162,6 +168,9 @@ func (c *Conn) readAhead() bool {
 // admit counts a connection in, or says why not.
 func (s *Server) admit(addr netip.Addr) (why string, ok bool) {
 	limits := &s.opts.Server
+	if s.refusing.Load() {
+		return "going away", false
+	}
 	if s.exec.Overloaded() {
 		return "overloaded", false
 	}

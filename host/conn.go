@@ -58,6 +58,7 @@ type Conn struct {
 	retry   bool // the socket became writable while somebody wrote
 	blocked bool // the socket is full; Writable is awaited
 	sealed  bool // the Close frame is queued: nothing may follow it
+	broken  bool // a write failed: the peer is gone
 	dead    bool // torn down; the writer closes the socket if there is one
 	out     *outQueue
 	more    *extras

@@ -43,9 +43,10 @@ func (r *rival) actions() map[string]func() {
 			buf := pool.Take(frameBytes(len(text)))
 			appendFrame(buf.B[:0], 1, []byte(text))
 			switch r.c.conn.enqueue(buf) {
-			case queuedFlush:
+			case queuedMine:
 				r.queued = append(r.queued, text)
-				r.unwanted = append(r.unwanted, r.c.conn.flush)
+				buf.Retain()
+				r.unwanted = append(r.unwanted, func() { r.c.conn.send(buf); buf.Release() })
 			case queuedQuiet:
 				r.queued = append(r.queued, text)
 			case queuedFull:

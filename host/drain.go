@@ -17,7 +17,7 @@ const drainPerConn = 2 * time.Millisecond
 // Drain ends the server in good order: it stops accepting, tells handlers that
 // want to know, lets messages that have come be answered, then sends Close
 // frames (1001) spread over time with jitter. It returns when every connection
-// is gone. At the drain's timeout, or when ctx ends, what is left is cut and an
+// is gone and every module was told. At the drain's timeout, or when ctx ends, what is left is cut and an
 // error returned. Close must follow.
 func (s *Server) Drain(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -28,6 +28,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	limit := s.at(start+int64(timeout), cancel)
 	defer s.wheel.cancel(&limit.node)
 
+	s.refusing.Store(true)
 	s.stopAccepting()
 	for _, tn := range s.tenants {
 		tn.wakeUp(inDrain)
@@ -43,6 +44,12 @@ func (s *Server) Drain(ctx context.Context) error {
 		}
 	}()
 	err := s.waitEmpty(ctx)
+	for _, tn := range s.tenants {
+		select {
+		case <-tn.drained:
+		case <-ctx.Done():
+		}
+	}
 	cancel()
 	<-web
 	if err != nil {

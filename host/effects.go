@@ -145,9 +145,9 @@ func (inv *invocation) commitSend(c *Conn, frame []byte) {
 // deliver queues frame for c and writes it if nobody else will.
 func (t *turn) deliver(c *Conn, frame *pool.Buf) {
 	switch c.enqueue(frame) {
-	case queuedFlush:
+	case queuedMine:
 		t.stats.framesOut.Add(1)
-		c.flush()
+		c.send(frame)
 	case queuedQuiet:
 		t.stats.framesOut.Add(1)
 	case queuedFull:

@@ -101,10 +101,32 @@ func (w *webServer) give(c net.Conn) {
 	default:
 		c.Close()
 	}
+	select {
+	case <-w.done: // perhaps it came too late for Accept
+		w.drop()
+	default:
+	}
+}
+
+// drop closes what nobody will accept.
+func (w *webServer) drop() {
+	for {
+		select {
+		case c := <-w.queue:
+			c.Close()
+		default:
+			return
+		}
+	}
 }
 
 // Accept implements net.Listener.
 func (w *webServer) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.queue: // before done: it is served if it can be
+		return c, nil
+	default:
+	}
 	select {
 	case c := <-w.queue:
 		return c, nil
@@ -133,14 +155,7 @@ func (w *webServer) close() {
 	w.srv.Close()
 	w.Close()
 	w.wg.Wait()
-	for {
-		select {
-		case c := <-w.queue:
-			c.Close()
-		default:
-			return
-		}
-	}
+	w.drop()
 }
 
 // webHandler answers plain requests: the first route with files whose path

@@ -136,10 +136,14 @@ func (l *lab) checkEmpty() {
 		l.t.Errorf("%d connections are still in the table", left)
 	}
 	for _, owner := range l.srv.wheel.owners() {
-		if g, ok := owner.(*guestTimer); ok && g.conn == nil {
-			continue // the module's own
+		switch owner := owner.(type) {
+		case *guestTimer:
+			if owner.conn != nil {
+				l.t.Error("the wheel still holds a timer of a connection")
+			}
+		case *Conn:
+			l.t.Error("the wheel still holds a connection")
 		}
-		l.t.Errorf("the wheel still holds %T", owner)
 	}
 }
 
@@ -298,9 +302,11 @@ type wire struct {
 
 	// What a call of the server runs into; it may do something else meanwhile, as
 	// other goroutines would. nil does nothing.
-	inWrite, inInterest func()
+	inWrite, inInterest, inRead, inStart func()
 
-	reading, writing atomic.Int32 // owners inside
+	reading, writing, starting atomic.Int32 // owners inside
+
+	startErr error // what Start fails with
 
 	mu       sync.Mutex // below
 	handler  netpoll.Handler
@@ -353,13 +359,18 @@ func (w *wire) tell() bool {
 }
 
 func (w *wire) Start(h netpoll.Handler) error {
+	w.starting.Add(1)
+	defer w.starting.Add(-1)
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.handler = h
-	if len(w.inbound) > 0 {
+	if len(w.inbound) > 0 || w.fin || w.err != nil || w.edges != 0 {
 		w.edgeLocked(netpoll.Readable)
 	}
-	return nil
+	w.mu.Unlock()
+	if w.inStart != nil {
+		w.inStart()
+	}
+	return w.startErr
 }
 
 func (w *wire) Read(p []byte) (int, error) {
@@ -369,6 +380,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.mu.Unlock()
 	}
 	defer w.reading.Add(-1)
+	if w.inRead != nil {
+		w.inRead()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -468,8 +482,8 @@ func (w *wire) Close() error {
 	if w.closed {
 		w.faultLocked("closed twice")
 	}
-	if w.reading.Load() != 0 || w.writing.Load() != 0 {
-		w.faultLocked("closed while somebody reads or writes")
+	if w.reading.Load() != 0 || w.writing.Load() != 0 || w.starting.Load() != 0 {
+		w.faultLocked("closed while somebody reads, writes or starts it")
 	}
 	w.closed = true
 	return nil

@@ -471,6 +471,81 @@ func TestACloseOfOursThatIsAnsweredIsClean(t *testing.T) {
 	}
 }
 
+func TestClosesMayCross(t *testing.T) {
+	l := newLab(t)
+	defer l.close()
+	watcher := l.watcher()
+	c := l.connect("/")
+	c.write(frame(0x81, "close 4000 enough") + frame(0x81, "echo late") + fragments(0x82, "la", "te") + frame(0x89, "late") + peerClose(1001, "bye") + frame(0x81, "echo later"))
+	l.settle()
+	if got := string(c.take()); got != closeFrame(4000, "enough") || !c.shut {
+		t.Errorf("the server said %q; it ended its side: %v", got, c.shut)
+	}
+	watcher.want("closed 4000 clean enough")
+	c.hangUp()
+	l.settle()
+}
+
+func TestAClientThatEndsItsSideAtOnceStillHearsTheAnswer(t *testing.T) {
+	for _, tc := range []struct{ name, send, want string }{
+		{"to messages", upgradeHead + frame(0x81, "one") + fragments(0x82, "t", "wo") + frame(0x89, "p"), textFrame("one") + binaryFrame("two") + pongFrame("p")},
+		{"to its Close frame", upgradeHead + frame(0x81, "one") + peerClose(1000, "bye"), textFrame("one") + closeFrame(1000, "")},
+		{"to a violation", upgradeHead + "\x81\x00", closing(causeProtocol)},
+		{"to half a message", upgradeHead + frame(0x81, "one")[:8], ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, withEcho)
+			defer l.close()
+			c := l.knock()
+			c.write(tc.send)
+			c.hangUp()
+			l.settle()
+			c.upgraded()
+			if got := string(c.buf); got != tc.want || !c.gone() {
+				t.Errorf("it heard %q, want %q; the socket is closed: %v", got, tc.want, c.gone())
+			}
+		})
+	}
+	t.Run("to a bad request", func(t *testing.T) {
+		l := newLab(t)
+		defer l.close()
+		c := l.knock()
+		c.write(without("Host"))
+		c.hangUp()
+		l.settle()
+		if checkRefusal(t, string(c.take()), 400); !c.gone() {
+			t.Error("the socket is open")
+		}
+	})
+}
+
+func TestAMessageThatWaitsForAnInstanceIsNotLate(t *testing.T) {
+	for _, tc := range []struct{ name, send string }{
+		{"whole", frame(0x81, "patient")},
+		{"in fragments", fragments(0x81, "pat", "ient")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, withEcho, func(s *setup) { s.modules[0].Instances = 1 })
+			defer l.close()
+			c := l.connect("/")
+			mod := l.tenant("echo").current.Load().mod
+			busy := mod.TryTake()
+			c.write(tc.send[:8])
+			l.pass(10 * time.Second)
+			c.write(tc.send[8:] + frame(0x89, "behind it"))
+			l.pass(40 * time.Second)
+			if got := string(c.take()); got != "" {
+				t.Fatalf("the server said %q although the message waits", got)
+			}
+			mod.Give(busy)
+			l.settle()
+			if got := string(c.take()); !strings.HasPrefix(got, textFrame("patient")+pongFrame("behind it")) || c.shut {
+				t.Errorf("the server said %q", got)
+			}
+		})
+	}
+}
+
 func TestACloseOfOursMayMeetAMessageHalfWay(t *testing.T) {
 	// The payload looks like frames, and like a Close, to whom has lost count.
 	payload := strings.Repeat("\x88\x80\x00\x00\x00\x00", 300) + strings.Repeat("\xC1\x05", 500)

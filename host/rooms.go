@@ -241,7 +241,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 			continue
 		}
 		switch c.enqueue(frame) {
-		case queuedFlush:
+		case queuedMine:
 			sent++
 			f.conns = append(f.conns, c)
 		case queuedQuiet:
@@ -260,21 +260,25 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		slow[i] = nil
 	}
 	f.slow = slow[:0]
-	if len(f.conns) <= fanOutInline {
-		f.flushSome(len(f.conns))
+	if len(f.conns) == 0 {
 		f.giveBack()
-	} else if !t.srv.exec.Submit(f) {
-		f.flushSome(len(f.conns)) // the pool is closing
+		return
+	}
+	f.frame = frame
+	frame.Retain()
+	if len(f.conns) <= fanOutInline || !t.srv.exec.Submit(f) { // or the pool is closing
+		f.send(len(f.conns))
 		f.giveBack()
 	}
 }
 
-// fanOut is the writing of one publish, as a pool task that works through its
-// sockets in turns.
+// fanOut is the writing of one publish: the sockets whose writer the publisher
+// has become. As a pool task it works through them in turns.
 type fanOut struct {
 	srv   *Server
-	conns []*Conn // to flush; conns[:done] are
-	done  int
+	frame *pool.Buf // one reference
+	conns []*Conn
+	done  int     // conns[:done] are written
 	slow  []*Conn // scratch of publish
 }
 
@@ -287,16 +291,20 @@ func takeFanOut(s *Server) *fanOut {
 }
 
 func (f *fanOut) giveBack() {
-	f.conns, f.done, f.srv = f.conns[:0], 0, nil
+	if f.frame != nil {
+		f.frame.Release()
+	}
+	f.frame, f.srv, f.conns, f.done = nil, nil, f.conns[:0], 0
 	if cap(f.conns) > 1<<16 {
 		f.conns = nil
 	}
 	fanOuts.Put(f)
 }
 
-func (f *fanOut) flushSome(n int) {
+// send writes to the next n sockets.
+func (f *fanOut) send(n int) {
 	for range min(n, len(f.conns)-f.done) {
-		f.conns[f.done].flush()
+		f.conns[f.done].send(f.frame)
 		f.conns[f.done] = nil
 		f.done++
 	}
@@ -304,7 +312,7 @@ func (f *fanOut) flushSome(n int) {
 
 // Run implements pool.Task.
 func (f *fanOut) Run() (more bool) {
-	f.flushSome(4 * fanOutInline)
+	f.send(4 * fanOutInline)
 	if f.done < len(f.conns) {
 		return true
 	}

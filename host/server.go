@@ -67,6 +67,7 @@ type Server struct {
 	acceptErrors atomic.Uint64
 	closes       [causes]atomic.Uint64
 	drainEnds    atomic.Int64 // Mono ns; 0 while not draining
+	refusing     atomic.Bool  // Drain or Close has begun: nobody is admitted
 
 	admitMu    sync.Mutex // below
 	open       int
@@ -236,6 +237,7 @@ func (s *Server) stopAccepting() {
 // instance is back.
 func (s *Server) Close() error {
 	s.once.Do(func() {
+		s.refusing.Store(true)
 		s.stopAccepting()
 		s.cutAll()
 		if s.web != nil {

@@ -64,6 +64,9 @@ type tenant struct {
 
 	inbox atomic.Uint32 // as Conn.inbox; only owned, parked, inGrant, inTimer and inDrain
 
+	told    bool          // the drain event is behind the module; the lane
+	drained chan struct{} // closed when told is set
+
 	mu      sync.Mutex // below
 	timers  map[int64]*guestTimer
 	due     []*guestTimer
@@ -91,7 +94,7 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 	if s.tenants[m.Name] != nil {
 		return fmt.Errorf("module %q is loaded already", m.Name)
 	}
-	tn := &tenant{srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders}
+	tn := &tenant{srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders, drained: make(chan struct{})}
 	if tn.config == nil {
 		tn.config = []byte("{}")
 	}
@@ -204,14 +207,21 @@ func (tn *tenant) Run() (more bool) {
 // tellDrain tells the module once that the server goes down.
 func (tn *tenant) tellDrain(t *turn) verdict {
 	t.conn, t.inline, t.now = nil, false, tn.srv.clock.Mono()
-	if t.bits&inDrain == 0 || !tn.handles(runtime.EventDrain) {
+	if t.bits&inDrain == 0 || tn.told {
 		return vDone
 	}
-	if v := t.acquire(tn, nil); v != vDone {
-		return v
+	v := vFailed
+	if tn.handles(runtime.EventDrain) {
+		if v = t.acquire(tn, nil); v.stops() {
+			return v
+		}
 	}
 	t.bits &^= inDrain
-	t.invokeModule(tn, runtime.EventDrain, tn.srv.drainLeft(t.now))
+	tn.told = true
+	if v == vDone {
+		t.invokeModule(tn, runtime.EventDrain, tn.srv.drainLeft(t.now))
+	}
+	close(tn.drained)
 	return vDone
 }
 

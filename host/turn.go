@@ -203,14 +203,12 @@ func (t *turn) flushOwn() {
 	t.own, t.ownDone = t.own[:0], 0
 
 	c.mu.Lock()
-	if err != nil && !errors.Is(err, netpoll.ErrWouldBlock) {
-		c.dropQueueLocked()
-		c.sealed = true
-		c.inbox.Or(inReset) // the lane is ours: it will be seen
+	if failed(err) {
+		c.breakLocked()
 	} else if n < len(p) && !c.dead {
 		rest := pool.Take(len(p) - n)
 		copy(rest.B, p[n:])
-		c.prependLocked(rest, n > 0)
+		c.prependLocked(rest, 0, n > 0)
 	}
 	c.drainLocked()
 }

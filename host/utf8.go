@@ -16,10 +16,7 @@ func (u *utf8Check) feed(p []byte) bool {
 		u.n++
 		p = p[1:]
 		held := u.tail[:u.n]
-		if !utf8.FullRune(held) {
-			if !canBegin(held) {
-				return false
-			}
+		if !utf8.FullRune(held) { // what nothing can complete counts as full
 			continue
 		}
 		if r, size := utf8.DecodeRune(held); r == utf8.RuneError && size == 1 {
@@ -35,7 +32,7 @@ func (u *utf8Check) feed(p []byte) bool {
 		return false
 	}
 	u.n = uint8(copy(u.tail[:], p[len(p)-rest:]))
-	return rest == 0 || canBegin(u.tail[:u.n])
+	return true
 }
 
 // done reports whether the text may end here.
@@ -57,36 +54,4 @@ func unfinished(p []byte) int {
 		}
 	}
 	return 0
-}
-
-// canBegin reports whether b, shorter than its rune, can become one
-// (the second byte's range depends on the first, Unicode table 3-7).
-func canBegin(b []byte) bool {
-	first := b[0]
-	if first < 0xC2 || first > 0xF4 {
-		return false
-	}
-	if len(b) == 1 {
-		return true
-	}
-	lo, hi := byte(0x80), byte(0xBF)
-	switch first {
-	case 0xE0:
-		lo = 0xA0
-	case 0xED:
-		hi = 0x9F
-	case 0xF0:
-		lo = 0x90
-	case 0xF4:
-		hi = 0x8F
-	}
-	if b[1] < lo || b[1] > hi {
-		return false
-	}
-	for _, c := range b[2:] {
-		if c < 0x80 || c > 0xBF {
-			return false
-		}
-	}
-	return true
 }

@@ -28,25 +28,27 @@ type queued uint8
 
 const (
 	queuedQuiet  queued = iota // somebody else will write it
-	queuedFlush                // the caller must call flush
+	queuedMine                 // nothing waits and nobody writes: the caller has become the writer, and must send it
 	queuedClosed               // refused: the connection is closing
 	queuedFull                 // refused: the peer reads too slowly
 )
 
-// enqueue appends frame to c's queue and takes a reference of its own. Any
-// goroutine; no system call.
+// enqueue offers frame to c: it goes to the end of the queue, which takes a
+// reference of its own, or, when there is nothing before it, to the caller to
+// send. Any goroutine; no system call.
 func (c *Conn) enqueue(frame *pool.Buf) queued {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.enqueueLocked(frame)
-}
-
-func (c *Conn) enqueueLocked(frame *pool.Buf) queued {
 	if c.sealed || c.dead {
 		return queuedClosed
 	}
+	q := c.out
+	if q == nil && !c.writing {
+		c.writing = true
+		return queuedMine
+	}
 	limits := &c.srv.opts.WebSocket
-	if q := c.out; q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) {
+	if q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) {
 		return queuedFull
 	}
 	if c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts.Server.OutboundBudget) {
@@ -54,10 +56,32 @@ func (c *Conn) enqueueLocked(frame *pool.Buf) queued {
 	}
 	frame.Retain()
 	c.appendLocked(frame)
-	if c.writing || c.blocked {
-		return queuedQuiet
+	return queuedQuiet
+}
+
+// send writes frame for a caller whom enqueue has made the writer, then what
+// others have queued meanwhile. What the socket does not take goes to the head
+// of the queue, still shared.
+func (c *Conn) send(frame *pool.Buf) {
+	n, err := c.sock.Write(frame.B)
+	c.mu.Lock()
+	if failed(err) {
+		c.breakLocked()
+	} else if n < len(frame.B) && !c.dead {
+		frame.Retain()
+		c.prependLocked(frame, n, false)
 	}
-	return queuedFlush
+	c.drainLocked()
+}
+
+// failed reports that a write met a broken connection.
+func failed(err error) bool { return err != nil && !errors.Is(err, netpoll.ErrWouldBlock) }
+
+// breakLocked gives up on a socket that does not take bytes any more.
+func (c *Conn) breakLocked() {
+	c.dropQueueLocked()
+	c.sealed = true
+	c.broken = true
 }
 
 // appendLocked queues frame, whose reference becomes the queue's.
@@ -74,14 +98,17 @@ func (c *Conn) appendLocked(frame *pool.Buf) {
 	}
 }
 
-// prependLocked puts the unwritten rest of a write before everything queued.
-// begun says that the write took some of it.
-func (c *Conn) prependLocked(rest *pool.Buf, begun bool) {
-	c.appendLocked(rest)
-	f := c.out.frames
-	copy(f[1:], f)
-	f[0] = rest
-	c.out.begun = begun
+// prependLocked puts what a write did not take before everything queued: frame
+// without its first sentBytes; its reference becomes the queue's. begun says that
+// frame.B itself begins within a frame.
+func (c *Conn) prependLocked(frame *pool.Buf, sentBytes int, begun bool) {
+	c.appendLocked(frame)
+	q := c.out
+	copy(q.frames[1:], q.frames)
+	q.frames[0] = frame
+	q.sentBytes = sentBytes // nothing of the frame that was first has gone yet
+	q.bytes -= sentBytes
+	q.begun = begun
 }
 
 // flush writes what is queued unless somebody else is at it or the socket is
@@ -99,7 +126,6 @@ func (c *Conn) flush() {
 // drainLocked writes until the queue is empty or the socket full, gives up the
 // right to write, and unlocks. The caller holds mu and has set writing.
 func (c *Conn) drainLocked() {
-	var post uint32
 	for c.out != nil && !c.dead {
 		p, scratch := c.out.gather()
 		c.mu.Unlock()
@@ -117,9 +143,7 @@ func (c *Conn) drainLocked() {
 		}
 		c.out.took(n, c.srv.clock)
 		if err != nil {
-			c.dropQueueLocked()
-			c.sealed = true
-			post = inReset
+			c.breakLocked()
 			break
 		}
 		if !full {
@@ -137,8 +161,12 @@ func (c *Conn) drainLocked() {
 	if c.dead {
 		c.dropQueueLocked()
 	}
+	var post uint32
 	if c.out == nil && c.sealed {
 		post |= inFlushed
+	}
+	if c.broken {
+		post |= inReset
 	}
 	c.retry = false
 	c.writing = false
