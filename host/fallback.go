@@ -83,7 +83,11 @@ func newWebServer(h http.Handler, log *slog.Logger) *webServer {
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	w.srv.SetKeepAlivesEnabled(false)
-	w.wg.Go(func() { _ = w.srv.Serve(w) }) // ends with close
+	w.wg.Go(func() { // ends with shutdown or close
+		_ = w.srv.Serve(w) // at once, and without closing w, if it was shut down before
+		w.Close()
+		w.drop()
+	})
 	return w
 }
 
@@ -123,14 +127,14 @@ func (w *webServer) drop() {
 // Accept implements net.Listener.
 func (w *webServer) Accept() (net.Conn, error) {
 	select {
-	case c := <-w.queue: // before done: it is served if it can be
-		return c, nil
-	default:
-	}
-	select {
 	case c := <-w.queue:
 		return c, nil
 	case <-w.done:
+	}
+	select {
+	case c := <-w.queue: // given before the end: it is served
+		return c, nil
+	default:
 		return nil, net.ErrClosed
 	}
 }
@@ -153,9 +157,7 @@ func (w *webServer) shutdown(ctx context.Context) {
 
 func (w *webServer) close() {
 	w.srv.Close()
-	w.Close()
 	w.wg.Wait()
-	w.drop()
 }
 
 // webHandler answers plain requests: the first route with files whose path
