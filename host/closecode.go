@@ -26,6 +26,8 @@ const (
 	causeHandler
 	causeHandlerFailed
 	causeUnavailable
+	causeBusy
+	causeBreaker
 	causeProtocol
 	causeInvalidUTF8
 	causeTooBig
@@ -56,6 +58,8 @@ var causeTable = [causes]struct {
 	causeHandler:          {"handler", 0, ""},
 	causeHandlerFailed:    {"handler_failed", codeInternal, "handler failed"},
 	causeUnavailable:      {"handler_unavailable", codeOverloaded, "try again later"},
+	causeBusy:             {"handler_busy", codeOverloaded, "handlers are busy"},
+	causeBreaker:          {"handler_broken", codeOverloaded, "handler keeps failing"},
 	causeProtocol:         {"protocol_error", codeProtocol, "protocol error"},
 	causeInvalidUTF8:      {"invalid_utf8", codeInvalidData, "text is not UTF-8"},
 	causeTooBig:           {"message_too_big", codeTooBig, "message too big"},

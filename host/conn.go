@@ -90,6 +90,7 @@ type attrs struct {
 type extras struct {
 	asked   closeInfo // a close that a handler or the server wants
 	granted *runtime.Instance
+	refused bool // instead of granted
 	waitsOn *generation
 	joined  []*membership
 	timers  map[int64]*guestTimer
@@ -152,3 +153,15 @@ func (c *Conn) Granted(inst *runtime.Instance) {
 	c.mu.Unlock()
 	c.unpark()
 }
+
+// Refused is the instance pool's call: the lane has waited too long.
+func (c *Conn) Refused() {
+	c.mu.Lock()
+	c.extrasLocked().refused = true
+	c.mu.Unlock()
+	c.unpark()
+}
+
+// Patient tells the instance pool that the lane waits as long as it takes: a
+// close must be told, and there is nobody left to send away.
+func (c *Conn) Patient() bool { return c.phase >= phaseLingering }

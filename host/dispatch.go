@@ -14,6 +14,7 @@ const (
 	vMore                  // the turn is spent, or needs a worker: to the tail of the run queue
 	vWait                  // every instance is busy: park until one is granted
 	vFailed                // no instance can be had; the connection was told
+	vSkip                  // the event is to be left out: the breaker is open, and fails open
 )
 
 // stops reports that the turn must end and the lane come back.
@@ -48,6 +49,15 @@ func (t *turn) acquire(tn *tenant, c *Conn) verdict {
 	if t.bits&inGrant != 0 {
 		return t.takeGranted(tn, c)
 	}
+	if t.skipping {
+		return vSkip // the rest of the turn too, lest a message comes where its open was left out
+	}
+	switch tn.breaker.ask(t.now) {
+	case passNone:
+		return t.breakerOpen(tn, c)
+	case passTrial:
+		t.trial = tn
+	}
 	for {
 		gen := tn.current.Load()
 		if !t.inline || t.srv.inline && gen.pace.quick.Load() {
@@ -68,6 +78,7 @@ func (t *turn) acquire(tn *tenant, c *Conn) verdict {
 		tn.doneWaiting(c)
 		inst, err := gen.mod.Take(waiter)
 		if err == nil && inst == nil {
+			gen.watchQueue(t.now)
 			return vWait
 		}
 		t.forgetWait(tn, c)
@@ -84,7 +95,12 @@ func (t *turn) takeGranted(tn *tenant, c *Conn) verdict {
 	granted, waitsOn := tn.waiting(c)
 	inst, gen := *granted, *waitsOn
 	*granted, *waitsOn = nil, nil
+	refused := c != nil && c.takeRefusalLocked()
 	tn.doneWaiting(c)
+	if refused {
+		c.fail(t, causeBusy)
+		return vFailed
+	}
 	var err error
 	if inst == nil {
 		inst, err = gen.mod.TakeReserved()
@@ -101,11 +117,54 @@ func (t *turn) returnGrant(tn *tenant, c *Conn) {
 	granted, waitsOn := tn.waiting(c)
 	inst, gen := *granted, *waitsOn
 	*granted, *waitsOn = nil, nil
+	refused := c != nil && c.takeRefusalLocked()
 	tn.doneWaiting(c)
-	if inst != nil {
+	switch {
+	case refused:
+	case inst != nil:
 		gen.mod.Give(inst)
-	} else {
+	default:
 		gen.mod.DropReserved()
+	}
+}
+
+// takeRefusalLocked reports that the wait ended with nothing.
+func (c *Conn) takeRefusalLocked() bool {
+	refused := c.more.refused
+	c.more.refused = false
+	return refused
+}
+
+// breakerOpen does what the module's breaker says of an event while it is open.
+func (t *turn) breakerOpen(tn *tenant, c *Conn) verdict {
+	t.stats.broken.Add(1)
+	if tn.breaker.options.Fail == failOpen {
+		t.skipping = true
+		return vSkip
+	}
+	if c != nil {
+		c.fail(t, causeBreaker)
+	}
+	return vFailed
+}
+
+// settleTrial tells the breaker how the event went that it has let through.
+func (t *turn) settleTrial(done, trapped bool) {
+	if t.trial == nil {
+		return
+	}
+	t.trial.breaker.settle(done, trapped, t.srv.clock.Mono())
+	t.trial = nil
+}
+
+// countTrap tells the breaker of a trap.
+func (t *turn) countTrap(tn *tenant, gen *generation) {
+	if t.trial == tn {
+		t.settleTrial(true, true)
+		return
+	}
+	if tn.breaker.trapped(t.srv.clock.Mono()) {
+		tn.logger(gen).Error("the module traps again and again: it rests", "fail", tn.breaker.options.Fail)
 	}
 }
 
@@ -126,8 +185,11 @@ func (t *turn) use(tn *tenant, c *Conn, gen *generation, inst *runtime.Instance,
 			return vDone
 		}
 	}
-	tn.logger(gen).Error("no instance of the module can be made", "err", err)
 	t.stats.unavailable.Add(1)
+	t.countTrap(tn, gen)
+	if gen.mod.MayLog() {
+		tn.logger(gen).Error("no instance of the module can be made", failure(err)...)
+	}
 	if c != nil {
 		c.fail(t, causeUnavailable)
 	}
@@ -142,6 +204,9 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 	t.calls++
 	t.inv.begin(c.route.tenant, c, ev)
 	status, err := t.inst.Call(&t.inv, ev, uint64(c.id), arg, payloadBytes)
+	if err == nil {
+		t.settleTrial(true, false)
+	}
 	if err == nil && status == 0 {
 		t.inv.commit()
 		return 0
@@ -161,15 +226,26 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 		status = -1
 	}
 	if ev != runtime.EventUpgrade && ev != runtime.EventClose {
-		c.fail(t, causeHandlerFailed)
+		c.failedHandler(t, err)
 	}
 	return status
+}
+
+// failedHandler ends a connection whose handler failed, unless the module's
+// policy is to keep those whose handler trapped.
+func (c *Conn) failedHandler(t *turn, err error) {
+	if err == nil || !c.route.tenant.keepOnTrap {
+		c.fail(t, causeHandlerFailed)
+	}
 }
 
 // invokeModule is invoke for an event that belongs to no connection.
 func (t *turn) invokeModule(tn *tenant, ev runtime.Event, arg int64) {
 	t.inv.begin(tn, nil, ev)
 	status, err := t.inst.Call(&t.inv, ev, 0, arg, 0)
+	if err == nil {
+		t.settleTrial(true, false)
+	}
 	if err == nil && status == 0 {
 		t.inv.commit()
 		return
@@ -188,18 +264,32 @@ func (t *turn) handlerFailed(tn *tenant, c *Conn, ev runtime.Event, status int32
 	gen.mod.Discard(t.inst)
 	t.inst, t.gen = nil, nil
 	t.stats.failures.Add(1)
+	if err != nil {
+		t.countTrap(tn, gen)
+	}
+	if !gen.mod.MayLog() {
+		return
+	}
 	record := []any{"event", ev.String(), "bytes", payloadBytes}
 	if c != nil {
 		record = append(record, "conn", uint64(c.id), "route", c.route.pattern.String())
 	}
-	var trap *runtime.TrapError
-	switch {
-	case errors.As(err, &trap):
-		record = append(record, "err", trap.Error())
-	case err != nil:
-		record = append(record, "err", err)
-	default:
+	if err != nil {
+		record = append(record, failure(err)...)
+	} else {
 		record = append(record, "status", status)
 	}
 	tn.logger(gen).Error("handler failed; its effects are undone", record...)
+}
+
+// failure is what a log record says of an error of the sandbox.
+func failure(err error) []any {
+	record := []any{"err", err}
+	if trap, ok := errors.AsType[*runtime.TrapError](err); ok {
+		record = append(record, "reason", trap.Reason.String())
+		if trap.Stack != "" {
+			record = append(record, "stack", trap.Stack)
+		}
+	}
+	return record
 }

@@ -117,7 +117,11 @@ func (c *Conn) tellOpen(t *turn) verdict {
 		c.told |= toldOpen
 		return vDone
 	}
-	if v := t.acquire(c.route.tenant, c); v != vDone {
+	switch v := t.acquire(c.route.tenant, c); v {
+	case vDone:
+	case vSkip: // a connection that was never told open is not told close either
+		return vDone
+	default:
 		return v
 	}
 	c.told |= toldOpen
@@ -130,10 +134,14 @@ func (c *Conn) tellDrain(t *turn) verdict {
 	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 || !c.route.tenant.handles(runtime.EventDrain) {
 		return vDone
 	}
-	if v := t.acquire(c.route.tenant, c); v != vDone {
+	v := t.acquire(c.route.tenant, c)
+	if v.stops() {
 		return v
 	}
 	c.told |= toldDrain
+	if v != vDone {
+		return vDone
+	}
 	t.invoke(c, runtime.EventDrain, c.srv.drainLeft(t.now), 0)
 	return vDone
 }
@@ -152,7 +160,7 @@ func (c *Conn) tellClose(t *turn) verdict {
 		return v
 	}
 	c.told |= toldClose
-	if v == vFailed {
+	if v != vDone {
 		return vDone
 	}
 	end := c.end

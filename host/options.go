@@ -114,6 +114,10 @@ type HandlerOptions struct {
 	// MaxEffectsSize bounds their payload bytes together; a host call beyond it
 	// answers "too big". 0 means 1MiB, and never less than four messages.
 	MaxEffectsSize Size `koanf:"max_effects_size"`
+	// QueueTimeout is how long a connection may wait for an instance of its
+	// module when all of them are busy; then it is closed with 1013, or its
+	// upgrade answered 503. It may take up to half as long again. 0 means 100ms.
+	QueueTimeout time.Duration `koanf:"queue_timeout"`
 	// Inline says where handlers run: "auto" runs a generation that has proved
 	// quick on the goroutine that read the message, which saves a hand-over;
 	// "never" always hands over to a worker. Empty means "auto".
@@ -192,6 +196,7 @@ func (o Options) WithDefaults() Options {
 	h := &o.Handler
 	setDefault(&h.MaxEffects, 1000)
 	setDefault(&h.MaxEffectsSize, max(1<<20, 4*w.MaxMessageSize))
+	setDefault(&h.QueueTimeout, 100*time.Millisecond)
 	setDefault(&h.Inline, inlineAuto)
 
 	d := &o.Drain
@@ -253,6 +258,7 @@ func (o Options) Validate() error {
 
 	atLeastZero(bad, "handler.max_effects", o.Handler.MaxEffects)
 	within(bad, "handler.max_effects_size", o.Handler.MaxEffectsSize, 1, math.MaxInt32)
+	within(bad, "handler.queue_timeout", o.Handler.QueueTimeout, 2*wheelTick, time.Hour)
 	if in := o.Handler.Inline; in != "" && in != inlineAuto && in != inlineNever {
 		bad("handler.inline", "%q is neither \"auto\" nor \"never\"", in)
 	}

@@ -39,6 +39,9 @@ const (
 	paceDebt    = 24 * time.Millisecond
 	pacePayback = 100 * time.Microsecond
 	paceSuspect = 32 // turns that are measured closely after a long one
+	// paceSureFuel is work of a guest in one call, some 2.5 ms, that leaves no
+	// doubt why the turn was long.
+	paceSureFuel = 1_000_000
 
 	paceBackOffMin = 100 * time.Millisecond
 	paceBackOffMax = 10 * time.Second

@@ -8,6 +8,7 @@ import (
 
 	"weir/netpoll"
 	"weir/pool"
+	"weir/runtime"
 )
 
 // proven is a pace whose generation runs on the poller's goroutine.
@@ -262,6 +263,7 @@ func TestAHandlerThatIsSlowAndThenTrapsIsSentBackToo(t *testing.T) {
 func TestASlowGenerationDoesNotHoldUpItsNeighbour(t *testing.T) {
 	w := start(t, func(s *setup) {
 		s.pool = pool.Options{Workers: 4}
+		s.modules[0].Limits = runtime.Limits{Timeout: time.Minute, Fuel: 1 << 40}
 		other := s.modules[0]
 		other.Name = "neighbour"
 		s.modules = append(s.modules, other)

@@ -109,7 +109,13 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byt
 	if h.OpCode == ws.OpText {
 		ev = runtime.EventText
 	}
-	if v := t.acquire(c.route.tenant, c); v != vDone {
+	switch v := t.acquire(c.route.tenant, c); v {
+	case vDone:
+	case vSkip:
+		t.messages++
+		t.reader.Discard(headerBytes + len(payload))
+		return vDone
+	default:
 		return v
 	}
 	t.messages++
@@ -119,6 +125,7 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byt
 	if handles {
 		var ok bool
 		if view, ok = c.inbound(t, ev, len(payload)); !ok {
+			t.reader.Discard(headerBytes + len(payload))
 			return vDone
 		}
 		copy(view, payload)
@@ -142,7 +149,7 @@ func (c *Conn) inbound(t *turn, ev runtime.Event, size int) ([]byte, bool) {
 		return view, true
 	}
 	t.handlerFailed(c.route.tenant, c, ev, 0, size, err)
-	c.fail(t, causeHandlerFailed)
+	c.failedHandler(t, err)
 	return nil, false
 }
 
@@ -193,7 +200,13 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 	if a.op == ws.OpText {
 		ev = runtime.EventText
 	}
-	if v := t.acquire(c.route.tenant, c); v != vDone {
+	switch v := t.acquire(c.route.tenant, c); v {
+	case vDone:
+	case vSkip:
+		t.messages++
+		c.dropAssembly()
+		return vDone
+	default:
 		return v
 	}
 	t.messages++
@@ -201,6 +214,7 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 	if t.gen.mod.Handles(ev) {
 		view, ok := c.inbound(t, ev, a.n)
 		if !ok {
+			c.dropAssembly()
 			return vDone
 		}
 		size := copy(view, a.payload())

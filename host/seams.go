@@ -1,12 +1,38 @@
 package host
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weir/netpoll"
 	"weir/pool"
+)
+
+// The words of the seams, so that who stands in for sockets or goroutines needs
+// no other package.
+type (
+	// Handler is whom a Socket or Listener tells of readiness.
+	Handler = netpoll.Handler
+	// Event says why a Handler was called.
+	Event = netpoll.Event
+	// Task is what an Executor runs.
+	Task = pool.Task
+)
+
+// The bits of an Event.
+const (
+	Readable = netpoll.Readable
+	Writable = netpoll.Writable
+	Hangup   = netpoll.Hangup
+)
+
+// What a Socket or Listener answers when it can do nothing now, or ever.
+var (
+	ErrWouldBlock = netpoll.ErrWouldBlock
+	ErrClosed     = netpoll.ErrClosed
 )
 
 // Socket is a connection's transport. No method blocks. Read and Write return
@@ -72,4 +98,43 @@ func (l polledListener) Accept() (Socket, error) {
 		return nil, err // a typed nil must not hide in the interface
 	}
 	return s, nil
+}
+
+// bindPolled is how addresses are bound but for Deps.Bind.
+func (s *Server) bindPolled(network, address string) (Listener, error) {
+	ln, err := s.poller.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return polledListener{ln}, nil
+}
+
+// Next is the time of Deps.Clock at which Advance should be called again, or
+// false when nothing is scheduled. Only for servers that have a clock of the
+// caller's.
+func (s *Server) Next() (monoNs int64, ok bool) { return s.wheel.next() }
+
+// BeginDrain does what Drain begins with, and returns: for a caller who drives
+// the server on one goroutine, and therefore cannot wait inside Drain. What is
+// still open at the drain's timeout is cut. The drain is over when
+// Stats().Open is 0; Close must follow.
+func (s *Server) BeginDrain() {
+	start := s.clock.Mono()
+	end := start + int64(s.opts.Drain.Timeout)
+	s.drainEnds.Store(end)
+	s.at(end, s.cutAll)
+	s.refusing.Store(true)
+	s.stopAccepting()
+	for _, name := range slices.Sorted(maps.Keys(s.tenants)) {
+		s.tenants[name].wakeUp(inDrain)
+	}
+	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
+	s.sendAway(start)
+}
+
+// BeginClose does what Close begins with, as BeginDrain does for Drain.
+func (s *Server) BeginClose() {
+	s.refusing.Store(true)
+	s.stopAccepting()
+	s.cutAll()
 }

@@ -35,6 +35,15 @@ type Deps struct {
 	// Clock tells the time; nil means the system's. With a clock of the caller's
 	// nothing happens by itself: the caller calls Advance when it has moved.
 	Clock Clock
+	// Executor runs lanes instead of Pool; nil means Pool.
+	Executor Executor
+	// Bind binds an address of Options.Server.Listen instead of Poller; network
+	// is "tcp" or "unix". nil means Poller.Listen.
+	Bind func(network, address string) (Listener, error)
+	// Random is where the server's own choices and the seeds of handlers' random
+	// bytes come from; the server owns it. nil means a stream that nobody can
+	// guess.
+	Random rand.Source
 }
 
 // Server owns listeners, connections and the modules they talk to. Load, then
@@ -49,6 +58,7 @@ type Server struct {
 	random  *rand.Rand // only Load and drain use it, one at a time
 	inline  bool
 	next    http.Handler
+	bind    func(network, address string) (Listener, error)
 	origins origins
 
 	tenants   map[string]*tenant // fixed once Listen was called
@@ -95,6 +105,7 @@ func New(o Options, d Deps) (*Server, error) {
 		clock:   d.Clock,
 		random:  newRandom(),
 		next:    d.HTTP,
+		bind:    d.Bind,
 		tenants: make(map[string]*tenant),
 		perIP:   make(map[netip.Addr]int),
 		kicks:   make(chan struct{}, 1),
@@ -102,6 +113,15 @@ func New(o Options, d Deps) (*Server, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if d.Executor != nil {
+		s.exec = d.Executor
+	}
+	if s.bind == nil {
+		s.bind = s.bindPolled
+	}
+	if d.Random != nil {
+		s.random = rand.New(d.Random)
 	}
 	s.inline = s.opts.Handler.Inline == inlineAuto
 	s.origins = newOrigins(s.opts.Server.AllowedOrigins)
@@ -171,12 +191,12 @@ func (s *Server) Listen() error {
 		if path, ok := strings.CutPrefix(address, "unix:"); ok {
 			network, address = "unix", path
 		}
-		ln, err := s.poller.Listen(network, address)
+		ln, err := s.bind(network, address)
 		if err != nil {
 			s.stopAccepting()
 			return fmt.Errorf("listen on %s: %w", address, err)
 		}
-		a := &acceptor{srv: s, ln: polledListener{ln}}
+		a := &acceptor{srv: s, ln: ln}
 		a.node.owner = a
 		s.acceptors = append(s.acceptors, a)
 	}

@@ -1,6 +1,10 @@
 package host
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"weir/runtime"
+)
 
 // turnStats are counters of one turn: written by the goroutine that has it,
 // read by Server.Stats, so that counting touches no shared cache line.
@@ -15,6 +19,7 @@ type turnStats struct {
 	pings, resets     atomic.Uint64
 	failures          atomic.Uint64
 	unavailable       atomic.Uint64
+	broken            atomic.Uint64
 	failed            [causes]atomic.Uint64
 	_                 [64]byte // the next turn's counters are on another line
 }
@@ -40,6 +45,7 @@ type Stats struct {
 	Pings            uint64 // sent
 	HandlerFailures  uint64 // invocations that trapped, ran out of a limit, or returned non-zero
 	Unavailable      uint64 // times no instance could be made
+	Broken           uint64 // events that an open breaker kept from their module
 
 	InboundBytes  int64 // held in incomplete messages now
 	OutboundBytes int64 // waiting for slow readers now
@@ -53,9 +59,11 @@ type Stats struct {
 
 // ModuleStats are a module's figures.
 type ModuleStats struct {
-	Generation uint64
-	Inline     bool   // its handlers run on the poller's goroutine
-	SentBack   uint64 // how often they were moved back to workers
+	runtime.ModuleStats
+	Inline   bool   // its handlers run on the poller's goroutine
+	SentBack uint64 // how often they were moved back to workers
+	Breaker  string // "closed", "open" or "half_open"
+	Opened   uint64 // how often the breaker opened
 }
 
 // Stats returns a snapshot. Any goroutine.
@@ -94,14 +102,17 @@ func (s *Server) Stats() Stats {
 		st.Pings += c.pings.Load()
 		st.HandlerFailures += c.failures.Load()
 		st.Unavailable += c.unavailable.Load()
+		st.Broken += c.broken.Load()
 	}
 	for name, tn := range s.tenants {
 		gen := tn.current.Load()
-		st.Modules[name] = ModuleStats{
-			Generation: gen.mod.Generation(),
-			Inline:     gen.pace.quick.Load(),
-			SentBack:   uint64(gen.pace.moves.Load()),
+		figures := ModuleStats{
+			ModuleStats: gen.mod.Stats(),
+			Inline:      gen.pace.quick.Load(),
+			SentBack:    uint64(gen.pace.moves.Load()),
 		}
+		figures.Breaker, figures.Opened = tn.breaker.state()
+		st.Modules[name] = figures
 	}
 	return st
 }

@@ -29,11 +29,25 @@ type Module struct {
 	MemoryPages uint32
 	// Instances bounds the instances of a generation; 0 means twice GOMAXPROCS.
 	Instances int
+	// Limits bound its handlers.
+	Limits runtime.Limits
+	// OnTrap says what becomes of a connection whose handler trapped or ran out
+	// of a limit: "close" (1011), or "keep", which loses the event only. Empty
+	// means "close".
+	OnTrap string
+	// Breaker says what the server does while the module traps all the time.
+	Breaker BreakerOptions
 }
 
 var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 const maxKeepHeaders = 16
+
+// Values of Module.OnTrap.
+const (
+	onTrapClose = "close"
+	onTrapKeep  = "keep"
+)
 
 func (m Module) validate() error {
 	var errs []error
@@ -42,6 +56,12 @@ func (m Module) validate() error {
 	}
 	if len(m.KeepHeaders) > maxKeepHeaders {
 		errs = append(errs, fmt.Errorf("module %q keeps %d headers; %d are allowed", m.Name, len(m.KeepHeaders), maxKeepHeaders))
+	}
+	if m.OnTrap != "" && m.OnTrap != onTrapClose && m.OnTrap != onTrapKeep {
+		errs = append(errs, fmt.Errorf("module %q: on_trap: %q is neither %q nor %q", m.Name, m.OnTrap, onTrapClose, onTrapKeep))
+	}
+	if err := m.Breaker.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("module %q: breaker: %w", m.Name, err))
 	}
 	for _, h := range m.KeepHeaders {
 		if !isToken(h) {
@@ -61,6 +81,8 @@ type tenant struct {
 	keepHeaders []string
 	topics      topicIndex
 	current     atomic.Pointer[generation]
+	keepOnTrap  bool
+	breaker     breaker
 
 	inbox atomic.Uint32 // as Conn.inbox; only owned, parked, inGrant, inTimer and inDrain
 
@@ -76,8 +98,33 @@ type tenant struct {
 
 // generation is one loaded version of a module.
 type generation struct {
+	srv  *Server
 	mod  *runtime.Module
 	pace pace
+
+	// watch is set while lanes wait for an instance: when it fires, who has
+	// waited too long is refused.
+	watch wheelNode
+}
+
+func (s *Server) newGeneration(mod *runtime.Module) *generation {
+	gen := &generation{srv: s, mod: mod}
+	gen.watch.owner = gen
+	return gen
+}
+
+// watchQueue sees to it that a wait which begins now ends in time.
+func (gen *generation) watchQueue(nowMono int64) {
+	gen.srv.wheel.scheduleBefore(&gen.watch, nowMono+gen.sweepNanos())
+}
+
+func (gen *generation) sweepNanos() int64 { return int64(gen.srv.opts.Handler.QueueTimeout) / 2 }
+
+// fire is the wheel's call.
+func (gen *generation) fire(nowMono int64) {
+	if gen.mod.RefuseLate() > 0 {
+		gen.watchQueue(nowMono)
+	}
 }
 
 // handles reports whether the current generation wants events of that kind;
@@ -94,19 +141,22 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 	if s.tenants[m.Name] != nil {
 		return fmt.Errorf("module %q is loaded already", m.Name)
 	}
-	tn := &tenant{srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders, drained: make(chan struct{})}
+	tn := &tenant{
+		srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
+		breaker: breaker{options: m.Breaker.WithDefaults()}, drained: make(chan struct{}),
+	}
 	if tn.config == nil {
 		tn.config = []byte("{}")
 	}
 	const first = 1
 	mod, err := s.engine.Load(ctx, m.Wasm, runtime.ModuleOptions{
 		Name: m.Name, Generation: first, Capabilities: m.Capabilities,
-		MemoryPages: m.MemoryPages, Instances: m.Instances, Seed: s.seed(),
+		MemoryPages: m.MemoryPages, Instances: m.Instances, Limits: m.Limits, Seed: s.seed(),
 	})
 	if err != nil {
 		return fmt.Errorf("load module %q: %w", m.Name, err)
 	}
-	gen := &generation{mod: mod}
+	gen := s.newGeneration(mod)
 	if err := tn.initialise(gen); err != nil {
 		mod.Retire()
 		return fmt.Errorf("load module %q: %w", m.Name, err)
@@ -183,6 +233,7 @@ func (tn *tenant) Run() (more bool) {
 		if v == vDone {
 			t.returnGrant(tn, nil)
 		}
+		t.settleTrial(false, false)
 		if t.inst != nil {
 			t.gen.mod.Give(t.inst)
 			t.inst, t.gen = nil, nil
@@ -206,7 +257,7 @@ func (tn *tenant) Run() (more bool) {
 
 // tellDrain tells the module once that the server goes down.
 func (tn *tenant) tellDrain(t *turn) verdict {
-	t.conn, t.inline, t.now = nil, false, tn.srv.clock.Mono()
+	t.conn, t.inline, t.skipping, t.now = nil, false, false, tn.srv.clock.Mono()
 	if t.bits&inDrain == 0 || tn.told {
 		return vDone
 	}
@@ -231,8 +282,8 @@ func (tn *tenant) fireTimers(t *turn) verdict {
 			return vDone
 		}
 		if v := t.acquire(tn, nil); v != vDone {
-			if v == vFailed {
-				tn.nextDue(t.srv, nil, t.now) // nobody can run it: the firing is lost, and logged
+			if !v.stops() {
+				tn.nextDue(t.srv, nil, t.now) // nobody can run it: the firing is lost, and counted
 				continue
 			}
 			return v
@@ -264,6 +315,13 @@ func (tn *tenant) Granted(inst *runtime.Instance) {
 		tn.srv.exec.Submit(tn)
 	}
 }
+
+// Refused implements runtime.Waiter. It is never called, since tn is patient.
+func (tn *tenant) Refused() {}
+
+// Patient implements runtime.Waiter: a module's own events have nobody whom a
+// refusal would reach.
+func (tn *tenant) Patient() bool { return true }
 
 func (tn *tenant) logger(gen *generation) *slog.Logger {
 	return tn.srv.log.With("module", tn.name, "gen", gen.mod.Generation())

@@ -178,7 +178,8 @@ func (c *Conn) fireTimers(t *turn) verdict {
 			return vMore
 		}
 		// The instance first: waiting for one must not lose the firing.
-		if v := t.acquire(c.route.tenant, c); v != vDone {
+		v := t.acquire(c.route.tenant, c)
+		if v != vDone && v != vSkip {
 			return v
 		}
 		id, ok := tn.nextDue(t.srv, c, t.now)
@@ -186,7 +187,7 @@ func (c *Conn) fireTimers(t *turn) verdict {
 			return vDone
 		}
 		t.messages++
-		if t.gen.mod.Handles(runtime.EventTimer) {
+		if v == vDone && t.gen.mod.Handles(runtime.EventTimer) {
 			t.invoke(c, runtime.EventTimer, id, 0)
 		}
 	}

@@ -49,9 +49,11 @@ type turn struct {
 	calls    int
 	unjudged int // turns since the clock was looked at in the end
 
-	gen  *generation
-	inst *runtime.Instance
-	inv  invocation
+	gen      *generation
+	inst     *runtime.Instance
+	skipping bool    // events of this turn are left out (vSkip)
+	trial    *tenant // whose breaker has let the next event through to see how it goes
+	inv      invocation
 
 	// own holds the connection's replies, encoded: own[:ownDone] are committed
 	// and this turn will write them; what follows belongs to the invocation that
@@ -109,6 +111,7 @@ func (t *turn) begin(c *Conn, inline bool) {
 		t.watch = c.route.tenant.current.Load().pace.start(t.now)
 	}
 	t.src.dry = false
+	t.skipping = false
 	t.reader.Reset(&t.src)
 	t.messages, t.bytes, t.calls = 0, 0, 0
 	t.upgrade.picked, t.upgrade.responded = t.upgrade.picked[:0], t.upgrade.responded[:0]
@@ -122,6 +125,7 @@ func (t *turn) end() {
 	if n := t.reader.Buffered(); n > 0 && c.phase != phaseDead {
 		c.hold(t.reader)
 	}
+	t.settleTrial(false, false)
 	if t.inst != nil {
 		t.judge()
 		t.gen.mod.Give(t.inst)
@@ -150,6 +154,7 @@ func (t *turn) judgeNow() {
 	t.unjudged = 0
 	now := t.srv.clock.Mono()
 	nanos, sure := t.watch.stop(now)
+	sure = sure || t.inst.Spent() >= paceSureFuel
 	t.gen.pace.note(nanos, sure, t.calls, t.inline, t.now)
 	t.watch, t.calls = stopwatch{wall: now, cpu: -1}, 0
 }

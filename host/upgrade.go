@@ -181,7 +181,11 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 
 	u := &t.upgrade
 	if rt.tenant.handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
-		if v := t.acquire(rt.tenant, c); v != vDone {
+		switch v := t.acquire(rt.tenant, c); v {
+		case vDone:
+		case vSkip:
+			return c.accept(t, head)
+		default:
 			return v
 		}
 		c.told |= toldUpgrade

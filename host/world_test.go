@@ -41,13 +41,19 @@ type setup struct {
 	clock   *labClock // nil: the system's; else time goes by in world.pass only
 }
 
+// testSetup leaves out what only tests of it want: the breaker, and the end of a
+// wait for an instance.
 func testSetup() *setup {
 	return &setup{
 		opts: Options{
-			Server: ServerOptions{Listen: []string{"127.0.0.1:0"}},
-			Routes: []Route{{Path: "/{path...}", Module: "puppet"}},
+			Server:  ServerOptions{Listen: []string{"127.0.0.1:0"}},
+			Routes:  []Route{{Path: "/{path...}", Module: "puppet"}},
+			Handler: HandlerOptions{QueueTimeout: time.Hour},
 		},
-		modules: []Module{{Name: "puppet", Wasm: puppet, Capabilities: runtime.CapabilityTopics | runtime.CapabilityTimers, KeepHeaders: []string{"X-Kept"}}},
+		modules: []Module{{
+			Name: "puppet", Wasm: puppet, Capabilities: runtime.CapabilityTopics | runtime.CapabilityTimers, KeepHeaders: []string{"X-Kept"},
+			Breaker: BreakerOptions{Traps: -1},
+		}},
 	}
 }
 

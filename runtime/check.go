@@ -3,23 +3,20 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"weir/internal/wasm"
 )
 
-// checkABI compares a compiled module's imports and exports with ABI 1 and returns every reason to refuse it, at most
-// maxReasons.
-func checkABI(compiled wazero.CompiledModule) []string {
-	var r reasons
-	checkExports(&r, compiled)
-	checkImports(&r, compiled)
-	return r.list
+// checkABI compares a module's imports and exports with ABI 1.
+func checkABI(r *reasons, m *wasm.Module) {
+	checkExports(r, m)
+	checkImports(r, m)
 }
 
 // reasons gathers why a module is refused.
@@ -38,11 +35,10 @@ func (r *reasons) add(format string, args ...any) {
 }
 
 // checkExports looks for the guest's side of the ABI.
-func checkExports(r *reasons, compiled wazero.CompiledModule) {
-	if compiled.ExportedMemories()[exportMemory] == nil {
+func checkExports(r *reasons, m *wasm.Module) {
+	if e, ok := m.Export(exportMemory); !ok || e.Kind != wasm.KindMemory {
 		r.add("it exports no memory named %q", exportMemory)
 	}
-	functions := compiled.ExportedFunctions()
 	for _, want := range []struct {
 		name, params, results string
 		optional              bool
@@ -52,51 +48,47 @@ func checkExports(r *reasons, compiled wazero.CompiledModule) {
 		{name: exportEvent, params: "illii", results: "i"},
 		{name: exportInitialize, optional: true},
 	} {
-		f := functions[want.name]
+		f, ok := m.Export(want.name)
+		ok = ok && f.Kind == wasm.KindFunction
 		switch {
-		case f == nil && want.optional:
-		case f == nil && want.name == exportABI && otherABI(functions) != "":
+		case !ok && want.optional:
+		case !ok && want.name == exportABI && otherABI(m) != "":
 			r.add("it exports %s: it was built for another version of the ABI; this host speaks %s",
-				printable(otherABI(functions), maxNameBytes), exportABI)
-		case f == nil:
+				printable(otherABI(m), maxNameBytes), exportABI)
+		case !ok:
 			r.add("it does not export the function %s", want.name)
 		default:
-			checkSignature(r, "export "+want.name, f, valueTypes(want.params), valueTypes(want.results))
+			checkSignature(r, "export "+want.name, f.Type, funcType(want.params, want.results))
 		}
 	}
 }
 
 // otherABI returns the mark of an ABI that is not ours, or nothing.
-func otherABI(functions map[string]api.FunctionDefinition) string {
+func otherABI(m *wasm.Module) string {
 	prefix := strings.TrimRight(exportABI, "0123456789")
-	for _, name := range slices.Sorted(maps.Keys(functions)) {
-		if version, ok := strings.CutPrefix(name, prefix); ok && version != "" && strings.Trim(version, "0123456789") == "" {
-			return name
+	for _, e := range m.Exports() {
+		version, ok := strings.CutPrefix(e.Name, prefix)
+		if ok && e.Kind == wasm.KindFunction && version != "" && strings.Trim(version, "0123456789") == "" {
+			return e.Name
 		}
 	}
 	return ""
 }
 
-// checkImports looks for functions that the host does not have. Imports of globals and tables are not visible here:
-// instantiating reports them.
-func checkImports(r *reasons, compiled wazero.CompiledModule) {
-	for _, memory := range compiled.ImportedMemories() {
-		module, name, _ := memory.Import()
-		r.add("it imports the memory %s; its memory must be its own", importName(module, name))
-	}
-	for _, f := range compiled.ImportedFunctions() {
-		module, name, _ := f.Import()
-		what := "import " + importName(module, name)
-		switch module {
+// checkImports looks for functions that the host does not have.
+func checkImports(r *reasons, m *wasm.Module) {
+	for _, f := range m.Imports() {
+		what := "import " + importName(f.Module, f.Name)
+		switch f.Module {
 		case abiImportModule:
-			if have := hostFuncNamed[name]; have != nil {
-				checkSignature(r, what, f, valueTypes(have.params), valueTypes(have.results))
+			if have := hostFuncNamed[f.Name]; have != nil {
+				checkSignature(r, what, f.Type, funcType(have.params, have.results))
 			} else {
 				r.add("%s: this host has no such function", what)
 			}
 		case wasiModule:
-			if have := wasiFunctions()[name]; have != nil {
-				checkSignature(r, what, f, have.ParamTypes(), have.ResultTypes())
+			if have := wasiFunctions()[f.Name]; have != nil {
+				checkSignature(r, what, f.Type, wasm.FuncType{Params: wasmTypes(have.ParamTypes()), Results: wasmTypes(have.ResultTypes())})
 			} else {
 				r.add("%s: this host has no such function", what)
 			}
@@ -110,23 +102,24 @@ func importName(module, name string) string {
 	return printable(module, maxNameBytes) + "." + printable(name, maxNameBytes)
 }
 
-func checkSignature(r *reasons, what string, f api.FunctionDefinition, params, results []api.ValueType) {
-	if !slices.Equal(f.ParamTypes(), params) || !slices.Equal(f.ResultTypes(), results) {
-		r.add("%s has the type %s; it must be %s", what,
-			signature(f.ParamTypes(), f.ResultTypes()), signature(params, results))
+func checkSignature(r *reasons, what string, have, want wasm.FuncType) {
+	if !have.Equal(want) {
+		r.add("%s has the type %s; it must be %s", what, have, want)
 	}
 }
 
-// signature writes a function's type as WebAssembly's text format does, more or less: (i64 i32) -> (i32).
-func signature(params, results []api.ValueType) string {
-	names := func(types []api.ValueType) string {
-		list := make([]string, len(types))
-		for i, t := range types {
-			list[i] = api.ValueTypeName(t)
-		}
-		return "(" + strings.Join(list, " ") + ")"
+// funcType translates the letters of hostFunc.
+func funcType(params, results string) wasm.FuncType {
+	return wasm.FuncType{Params: wasmTypes(valueTypes(params)), Results: wasmTypes(valueTypes(results))}
+}
+
+// wasmTypes translates wazero's types, which are the format's own bytes.
+func wasmTypes(types []api.ValueType) []wasm.ValueType {
+	list := make([]wasm.ValueType, len(types))
+	for i, t := range types {
+		list[i] = wasm.ValueType(t)
 	}
-	return names(params) + " -> " + names(results)
+	return list
 }
 
 // wasiFunctions is what wazero's WASI offers.

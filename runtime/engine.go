@@ -13,9 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // Options configure an Engine. The zero value is good.
@@ -28,12 +28,27 @@ type Options struct {
 	// compiler for the processor, that is done anyway.
 	Interpreter bool `koanf:"interpreter"`
 
-	// DebugInfo reads DWARF from modules that carry it, so that stacks name source lines. It costs time and memory at
-	// load.
-	DebugInfo bool `koanf:"debug_info"`
-
 	// MaxModuleBytes bounds the size of a module's file. Range [1, 64<<20]; 0 means 8<<20.
 	MaxModuleBytes int `koanf:"max_module_bytes"`
+
+	// GuestBudgetBytes bounds the linear memory of all instances together. A guest that would exceed it gets no more
+	// memory; an instance that cannot start for want of it is refused. Range [64<<10, 1<<46]; 0 means 40 % of the least
+	// of the machine's memory, the control group's limit and GOMEMLIMIT.
+	GuestBudgetBytes int64 `koanf:"guest_budget_bytes"`
+
+	// Jail says whether a module is first compiled in a process of its own, with bounded memory and time, so that a
+	// file made to hurt the compiler cannot hurt the server: "on" needs that, "off" does without, "auto" does it where the
+	// system can. Empty means "auto".
+	Jail string `koanf:"jail"`
+
+	// Metering says whether modules are rewritten so that they can be stopped: "on", or "off" to run modules that you
+	// trust not to loop a little faster. With "off" neither time nor work nor stack of a handler is bounded, and one that
+	// loops stalls the whole process. Empty means "on".
+	Metering string `koanf:"metering"`
+
+	// Now is the clock of deadlines and log rates, in nanoseconds since any moment; it never goes back. nil means the
+	// system's.
+	Now func() int64 `koanf:"-"`
 
 	// Logger receives what guests log and print, with the attributes module, gen, and conn when a connection's event
 	// is handled. nil discards it.
@@ -42,17 +57,44 @@ type Options struct {
 
 // Validate reports every mistake in the options.
 func (o Options) Validate() error {
+	var mistakes []error
 	if o.MaxModuleBytes < 0 || o.MaxModuleBytes > 64<<20 {
-		return fmt.Errorf("max_module_bytes: %d is not within [1, %d]", o.MaxModuleBytes, 64<<20)
+		mistakes = append(mistakes, fmt.Errorf("max_module_bytes: %d is not within [1, %d]", o.MaxModuleBytes, 64<<20))
 	}
-	return nil
+	if o.Metering != "" && o.Metering != meteringOn && o.Metering != meteringOff {
+		mistakes = append(mistakes, fmt.Errorf("metering: %q is neither %q nor %q", o.Metering, meteringOn, meteringOff))
+	}
+	if b := o.GuestBudgetBytes; b != 0 && (b < wasmPageBytes || b > maxGuestBudgetBytes) {
+		mistakes = append(mistakes, fmt.Errorf("guest_budget_bytes: %d is not within [%d, %d]", b, wasmPageBytes, int64(maxGuestBudgetBytes)))
+	}
+	switch o.Jail {
+	case "", jailAuto, jailOn, jailOff:
+	default:
+		mistakes = append(mistakes, fmt.Errorf("jail: %q is not one of %q, %q, %q", o.Jail, jailAuto, jailOn, jailOff))
+	}
+	return errors.Join(mistakes...)
 }
+
+const (
+	meteringOn  = "on"
+	meteringOff = "off"
+
+	jailAuto = "auto"
+	jailOn   = "on"
+	jailOff  = "off"
+)
 
 // Engine loads modules. Any goroutine may use it.
 type Engine struct {
 	options Options
 	logger  *slog.Logger
-	cache   wazero.CompilationCache
+	now     func() int64
+	arena   *arena
+	jail    *jail // nil: modules are compiled here at once
+
+	cache    wazero.CompilationCache
+	cacheDir string // empty: in memory only
+	tempDir  bool   // cacheDir goes with the engine
 
 	// compiling makes compilations wait for one another. wazero shows a module that comes from the cache's folder to
 	// others before it is complete (v1.12.0, engine_cache.go, getCompiledModule); and one module may keep one
@@ -79,55 +121,105 @@ func NewEngine(o Options) (*Engine, error) {
 		modules: make(map[*Module]struct{}),
 		empty:   make(chan struct{}),
 	}
+	if e.now = o.Now; e.now == nil {
+		start := time.Now()
+		e.now = func() int64 { return int64(time.Since(start)) }
+	}
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
 	}
-	if o.CacheDir == "" {
-		e.cache = wazero.NewCompilationCache()
-		return e, nil
+	if err := e.openJail(); err != nil {
+		return nil, err
 	}
-	var err error
-	if e.cache, err = openCache(o.CacheDir); err != nil {
+	if err := e.openCache(); err != nil {
 		return nil, fmt.Errorf("cache_dir: %w", err)
 	}
+	e.arena = newArena(o.GuestBudgetBytes)
 	return e, nil
 }
 
-// openCache prepares the folder of compiled code. wazero maps its files as code behind a checksum only.
-func openCache(dir string) (wazero.CompilationCache, error) {
+// openJail makes the compile jail if there is to be one.
+func (e *Engine) openJail() (err error) {
+	if e.options.Jail == jailOff {
+		return nil
+	}
+	e.jail, err = newJail()
+	switch {
+	case err == nil:
+		return nil
+	case e.options.Jail == jailOn:
+		return fmt.Errorf("jail: %w", err)
+	default:
+		e.logger.Info("modules are compiled in this process", "why", err)
+		return nil
+	}
+}
+
+// openCache prepares the folder of compiled code, or the memory where none is configured. A jail needs a folder to hand
+// the code over.
+func (e *Engine) openCache() (err error) {
+	e.cacheDir = e.options.CacheDir
+	if e.cacheDir == "" && e.jail != nil {
+		if e.cacheDir, err = os.MkdirTemp("", "weir-compiled-"); err != nil {
+			return err
+		}
+		e.tempDir = true
+	}
+	if e.cacheDir == "" {
+		e.cache = wazero.NewCompilationCache()
+		return nil
+	}
+	if err := prepareCache(e.cacheDir); err != nil {
+		return err
+	}
+	e.cache, err = wazero.NewCompilationCacheWithDir(e.cacheDir)
+	return err
+}
+
+// closeCache ends what openCache began.
+func (e *Engine) closeCache(ctx context.Context) error {
+	err := e.cache.Close(ctx)
+	if e.tempDir {
+		err = errors.Join(err, os.RemoveAll(e.cacheDir))
+	}
+	return err
+}
+
+// prepareCache makes or checks a folder for compiled code. wazero maps its files as code behind a checksum only.
+func prepareCache(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if others := info.Mode().Perm() & 0o022; others != 0 && goruntime.GOOS != "windows" {
-		return nil, fmt.Errorf("%s has mode %04o: others could replace the code that runs; chmod 0700 it", dir, info.Mode().Perm())
+		return fmt.Errorf("%s has mode %04o: others could replace the code that runs; chmod 0700 it", dir, info.Mode().Perm())
 	}
-	return wazero.NewCompilationCacheWithDir(dir)
+	return nil
 }
 
 // Load compiles a file, checks it against ABI 1 and the options, and starts one instance, which has not been given
 // EventInit. The module is in use by nobody; whoever replaces it calls Retire.
 //
-// wasm is not kept. ctx is looked at between the steps, of which compiling is the longest (a second for a large
+// file is not kept. ctx is looked at between the steps, of which compiling is the longest (a second for a large
 // module). What is wrong with the module is a *LoadError with every reason.
-func (e *Engine) Load(ctx context.Context, wasm []byte, o ModuleOptions) (*Module, error) {
+func (e *Engine) Load(ctx context.Context, file []byte, o ModuleOptions) (*Module, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("load module %q: %w", o.Name, err)
 	}
-	admitted, err := e.admit(wasm)
+	admitted, err := e.admit(file, o)
 	if err != nil {
-		return nil, &LoadError{Module: o.Name, Reasons: strings.Split(err.Error(), "\n")}
+		return nil, err
 	}
-	digest := sha256.Sum256(wasm)
+	digest := sha256.Sum256(file)
 	m := newModule(e, hex.EncodeToString(digest[:]), o)
 	m.Retain() // so that Close waits until m is built
 	if !e.remember(m) {
 		return nil, fmt.Errorf("load module %q: %w", o.Name, ErrClosed)
 	}
-	if err := m.build(ctx, admitted, o); err != nil {
+	if err := m.build(ctx, admitted, o.Capabilities); err != nil {
 		e.forget(m)
 		return nil, err
 	}
@@ -159,29 +251,8 @@ func (e *Engine) forget(m *Module) {
 	}
 }
 
-// admit decides what wazero gets to see of a file: here modules are bounded, and may be rewritten, before they are
-// compiled. Its error has a line for every reason.
-func (e *Engine) admit(wasm []byte) ([]byte, error) {
-	const magic, version, componentLayer = "\x00asm", "\x01\x00\x00\x00", "\x01\x00"
-	head := string(wasm[:min(len(wasm), len(magic)+len(version))])
-	text := strings.TrimSpace(string(wasm[:min(len(wasm), 64)]))
-	switch {
-	case len(wasm) > e.options.MaxModuleBytes:
-		return nil, fmt.Errorf("the file has %d bytes; at most %d are allowed (max_module_bytes)",
-			len(wasm), e.options.MaxModuleBytes)
-	case head == magic+version:
-		return wasm, nil
-	case strings.HasPrefix(head, magic) && strings.HasSuffix(head, componentLayer):
-		return nil, errors.New("the file is a WebAssembly component; weir runs core modules")
-	case strings.HasPrefix(text, "(module"), strings.HasPrefix(text, ";;"), strings.HasPrefix(text, "(;"):
-		return nil, errors.New("the file is WebAssembly text; compile it to a binary first")
-	default:
-		return nil, errors.New("the file is not a WebAssembly module")
-	}
-}
-
-// Close retires every module and waits until the last user of each has left, at most until ctx ends: then the error
-// names the modules that are still in use, and Close may be called again. Load fails from the first Close on.
+// Close retires every module and waits until the last user of each has left, at most until ctx ends: then what
+// still runs is killed, the error names the modules that are in use, and Close may be called again. Load fails from the first Close on.
 func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Lock()
 	modules := slices.Collect(maps.Keys(e.modules))
@@ -197,11 +268,15 @@ func (e *Engine) Close(ctx context.Context) error {
 	select {
 	case <-e.empty:
 	case <-ctx.Done():
+		for _, m := range modules {
+			m.Kill()
+		}
 	}
 	if labels := e.open(); len(labels) > 0 {
 		return fmt.Errorf("runtime: still in use: %s: %w", strings.Join(labels, ", "), ctx.Err())
 	}
-	return e.cache.Close(context.WithoutCancel(ctx))
+	e.arena.close()
+	return e.closeCache(context.WithoutCancel(ctx))
 }
 
 // open names the modules that are not closed yet.
@@ -216,14 +291,5 @@ func (e *Engine) open() []string {
 	return labels
 }
 
-// runtimeConfig is what one generation's wazero.Runtime is made with.
-func (e *Engine) runtimeConfig(memoryPages uint32) wazero.RuntimeConfig {
-	config := wazero.NewRuntimeConfig()
-	if e.options.Interpreter {
-		config = wazero.NewRuntimeConfigInterpreter()
-	}
-	return config.
-		WithCoreFeatures(api.CoreFeaturesV2).
-		WithMemoryLimitPages(memoryPages).
-		WithDebugInfoEnabled(e.options.DebugInfo)
-}
+// Memory returns a snapshot of what the guests of all modules have.
+func (e *Engine) Memory() MemoryStats { return e.arena.stats() }

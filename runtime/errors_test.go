@@ -30,12 +30,12 @@ func TestNamesFromAFileAreMadePrintable(t *testing.T) {
 
 func TestAnErrorIsTakenApart(t *testing.T) {
 	for _, c := range []struct{ in, message, stack string }{
-		{"wasm error: unreachable\nwasm stack trace:\n\tm.f(i32) i32\n\t.$3()", "unreachable", "m.f(i32) i32\n.$3()"},
-		{"stack overflow", "stack overflow", ""},
-		{"wasm error: stack overflow", "stack overflow", ""},
+		{"wasm error: unreachable\nwasm stack trace:\n\tm.f(i32) i32\n\t.$3()", "unreachable", "m.f(i32) i32\n$3()"},
+		{"stack overflow", "call stack exhausted", ""},
+		{"wasm error: stack overflow", "call stack exhausted", ""},
 		{"boom (recovered by wazero)\nwasm stack trace:\n\tm.f()\n\t\tmain.c:3\n\nGo runtime stack trace:\ngoroutine 1", "boom (recovered by wazero)", "m.f()\nmain.c:3"},
 	} {
-		if message, stack := explain(errors.New(c.in)); message != c.message || stack != c.stack {
+		if _, message, stack := new(meter).explain(errors.New(c.in)); message != c.message || stack != c.stack {
 			t.Errorf("%q: %q, %q", c.in, message, stack)
 		}
 	}
@@ -50,7 +50,7 @@ func FuzzPrintedLines(f *testing.F) {
 		text = text[:min(len(text), 3*maxLogLineBytes)]
 		printed := func(piece int) string {
 			logger, said := logged()
-			c := &callContext{logger: logger}
+			c := &callContext{logger: logger, logs: unlimitedLogs()}
 			c.out.init(c)
 			for rest := text; len(rest) > 0; {
 				n := min(piece, len(rest))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // callContext is what host functions know of the instance that called them, and of its running call. It travels as
@@ -18,6 +19,7 @@ type callContext struct {
 	context.Context // Background, for whoever in wazero asks
 
 	mem    api.Memory
+	memory *guestMemory // while the instance is made
 	logger *slog.Logger // knows module and generation
 	random *rand.ChaCha8
 
@@ -26,28 +28,50 @@ type callContext struct {
 
 	clock clock
 	out   output
+	logs  *logGate
+	meter meter
 	count counters
 
 	inHost    bool   // a host function runs: if the call fails now, the panic was ours
 	hostStack []byte // and this is where
 }
 
-// Value answers wazero's questions for its experimental features: none is on. It keeps the per-call cost of asking low.
-func (c *callContext) Value(any) any { return nil }
+// Value answers wazero's questions for its experimental features: there is a memory allocator while the instance is
+// made, and nothing else ever. It keeps the per-call cost of asking low.
+func (c *callContext) Value(key any) any {
+	if c.memory != nil && allocatorProbe.Value(key) != nil {
+		return experimental.MemoryAllocator(c.memory)
+	}
+	return nil
+}
+
+// allocatorProbe knows the key under which wazero looks for the allocator, which is not exported.
+var allocatorProbe = experimental.WithMemoryAllocator(context.Background(), (*guestMemory)(nil))
 
 // hostImpl is a host function in wazero's stack form: parameters and results share s, one uint64 each, of which an
 // i32 uses the low half. The upper half can be anything.
 type hostImpl func(c *callContext, s []uint64)
 
+// linkedFunc is a host function as one module got it.
+type linkedFunc struct {
+	impl hostImpl
+	// over answers a guest that has called too many host functions in one event; nil for a function that cannot fail.
+	over hostImpl
+}
+
 // Call implements api.GoModuleFunction.
-func (f hostImpl) Call(ctx context.Context, guest api.Module, s []uint64) {
+func (f *linkedFunc) Call(ctx context.Context, guest api.Module, s []uint64) {
 	c := ctx.(*callContext)
 	if c.mem == nil {
 		c.mem = guest.Memory() // the module's start section runs before we are given the instance
 	}
+	if !c.meter.hostCall() && f.over != nil {
+		f.over(c, s)
+		return
+	}
 	c.inHost = true
 	defer c.leaveHost()
-	f(c, s)
+	f.impl(c, s)
 	c.inHost = false
 }
 
@@ -102,10 +126,14 @@ func linkHost(ctx context.Context, rt wazero.Runtime, granted Capability) error 
 			return fmt.Errorf("runtime: host function %s has no implementation", f.name)
 		}
 		if f.capability&^granted != 0 {
-			impl = denied(f.results)
+			impl = answers(f.results, StatusDenied)
+		}
+		linked := &linkedFunc{impl: impl}
+		if !neverFails[f.name] {
+			linked.over = answers(f.results, StatusTooMany)
 		}
 		builder = builder.NewFunctionBuilder().
-			WithGoModuleFunction(impl, valueTypes(f.params), valueTypes(f.results)).
+			WithGoModuleFunction(linked, valueTypes(f.params), valueTypes(f.results)).
 			WithName(f.name).
 			Export(f.name)
 	}
@@ -129,12 +157,15 @@ func valueTypes(letters string) []api.ValueType {
 	return types
 }
 
-// denied is a function that was not granted.
-func denied(results string) hostImpl {
+// neverFails holds the functions whose result is not a status.
+var neverFails = map[string]bool{"time_unix_ms": true, "time_mono_ns": true}
+
+// answers is a function that does nothing but answer with a status.
+func answers(results string, status Status) hostImpl {
 	if results == "l" {
-		return func(_ *callContext, s []uint64) { setI64(s, int64(StatusDenied)) }
+		return func(_ *callContext, s []uint64) { setI64(s, int64(status)) }
 	}
-	return func(_ *callContext, s []uint64) { setStatus(s, StatusDenied) }
+	return func(_ *callContext, s []uint64) { setStatus(s, status) }
 }
 
 func setStatus(s []uint64, status Status) { s[0] = uint64(uint32(status)) }

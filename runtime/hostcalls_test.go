@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/tetratelabs/wazero/api"
@@ -33,6 +34,10 @@ type prober struct {
 }
 
 func newProber(t testing.TB, o Options, name string, mo ModuleOptions) *prober {
+	t.Helper()
+	if mo.Limits == (Limits{}) { // what is tested is something else
+		mo.Limits = Limits{HostCalls: maxHostCalls, Fuel: maxFuel, LogRate: maxLogRate, Timeout: time.Hour}
+	}
 	return &prober{i: only(t, o, name, mo), calls: make(map[string]api.Function)}
 }
 
@@ -51,7 +56,6 @@ func (p *prober) try(name string, args ...uint64) (uint64, error) {
 }
 
 func (p *prober) do(t testing.TB, name string, args ...uint64) int64 {
-	t.Helper()
 	result, err := p.try(name, args...)
 	if err != nil {
 		t.Fatalf("%s%v: %v", name, args, err)

@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"weir/internal/wasm"
 )
 
 // Instance is one sandbox of a module: one linear memory, one call at a time. Whoever took it from its [Module] owns
@@ -14,6 +16,7 @@ type Instance struct {
 	module  *Module
 	ordinal uint64 // 0 for the first instance of the generation
 	guest   api.Module
+	memory  *guestMemory
 
 	// The fields below belong to the goroutine that holds the instance.
 
@@ -43,24 +46,36 @@ func (m *Module) newInstance(ordinal uint64) (*Instance, error) {
 	i := &Instance{module: m, ordinal: ordinal, fresh: true}
 	c := &i.call
 	c.Context = context.Background()
-	c.logger = m.logger
+	c.logger, c.logs = m.logger, &m.logs
 	c.random = newRandom(m.name, m.seed, m.generation, ordinal)
+	c.meter = meter{now: m.engine.now, kill: &m.kill, most: m.limits.HostCalls}
+	c.meter.begin(m.budgets.start)
 	c.out.init(c)
 
 	config := m.config
 	if m.usesWASI {
 		config = configureWASI(config, c)
 	}
+	var err error
+	if i.memory, err = m.engine.arena.take(m.minBytes, m.maxBytes); err != nil {
+		return nil, i.stop(&TrapError{Export: "start", Reason: ReasonMemory, Message: err.Error(), Cause: err})
+	}
+	c.memory = i.memory
 	guest, err := m.rt.InstantiateModule(c, m.compiled, config)
+	c.memory = nil
 	if c.out.touched {
 		c.out.settle(c)
 	}
 	if err != nil {
+		i.memory.Free()
 		i.checkOurs(err)
 		return nil, i.trap("start", err)
 	}
 	i.guest = guest
 	c.mem = guest.Memory()
+	if m.metered {
+		c.meter.fuel = guest.ExportedGlobal(wasm.MeterFuel).(api.MutableGlobal)
+	}
 	if trap := i.start(); trap != nil {
 		_ = i.close()
 		return nil, trap
@@ -74,10 +89,12 @@ func (m *Module) newInstance(ordinal uint64) (*Instance, error) {
 // guest stopped.
 func (i *Instance) start() *TrapError {
 	if initialize := i.guest.ExportedFunction(exportInitialize); initialize != nil {
+		i.call.meter.begin(i.module.budgets.start)
 		if err := i.run(initialize, i.stack[:]); err != nil {
 			return i.trap(exportInitialize, err)
 		}
 	}
+	i.call.meter.begin(i.module.budgets.start)
 	if err := i.run(i.guest.ExportedFunction(exportABI), i.stack[:]); err != nil {
 		return i.trap(exportABI, err)
 	}
@@ -89,7 +106,9 @@ func (i *Instance) start() *TrapError {
 
 // close frees the sandbox. The guest must not be running.
 func (i *Instance) close() error {
-	return i.guest.Close(context.Background())
+	err := i.guest.Close(context.Background())
+	i.memory.Free()
+	return err
 }
 
 // Module returns the module of which i is an instance.
@@ -134,6 +153,7 @@ func (i *Instance) makeRoom(n int) error {
 	}
 	i.stack[0] = uint64(n)
 	i.enter()
+	i.call.meter.begin(i.module.budgets.event)
 	err := i.run(i.inbound, i.stack[:1])
 	i.leave()
 	if err != nil {
@@ -172,6 +192,7 @@ func (i *Instance) Call(h Host, ev Event, conn uint64, arg int64, n int) (int32,
 	i.enter()
 	c := &i.call
 	c.host, c.conn, c.clock.stale = h, conn, true
+	c.meter.begin(i.module.budgets.of(ev))
 	s := &i.stack
 	s[0], s[1], s[2], s[3], s[4] = uint64(ev), conn, uint64(arg), 0, 0
 	if n > 0 {
@@ -192,6 +213,10 @@ func (i *Instance) Call(h Host, ev Event, conn uint64, arg int64, n int) (int32,
 	}
 	return result, nil
 }
+
+// Spent returns the fuel of the last call of the guest: about eight instructions a unit, and what host functions cost.
+// 0 if metering is off.
+func (i *Instance) Spent() int64 { return i.call.meter.spent() }
 
 // run calls one function of the guest. The error is wazero's.
 func (i *Instance) run(f api.Function, stack []uint64) error {
@@ -228,18 +253,17 @@ func (i *Instance) checkOurs(err error) {
 
 // trap stops the instance for good with an error of wazero.
 func (i *Instance) trap(export string, err error) *TrapError {
-	message, stack := explain(err)
-	return i.stop(&TrapError{Export: export, Message: message, Stack: stack, Cause: err})
+	reason, message, stack := i.call.meter.explain(err)
+	return i.stop(&TrapError{Export: export, Reason: reason, Message: message, Stack: stack, Cause: err})
 }
 
 // abuse stops the instance for good because its guest broke the ABI.
 func (i *Instance) abuse(export, message string) *TrapError {
-	return i.stop(&TrapError{Export: export, Message: message})
+	return i.stop(&TrapError{Export: export, Reason: ReasonABI, Message: message})
 }
 
 func (i *Instance) stop(e *TrapError) *TrapError {
 	e.Module, e.Generation = i.module.label, i.module.generation
 	i.err = e
-	i.call.count.traps++
 	return e
 }

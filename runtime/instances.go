@@ -1,6 +1,9 @@
 package runtime
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // Waiter is who waits for an instance; it must be comparable, such as a pointer, and can wait once at a time.
 type Waiter interface {
@@ -8,6 +11,10 @@ type Waiter interface {
 	// hand over. With i nil a place has become free instead, which is reserved for the waiter: it must call
 	// [Module.TakeReserved], which may take milliseconds, or [Module.DropReserved].
 	Granted(i *Instance)
+	// Refused ends the wait with nothing, as [Module.RefuseLate] does, on its caller's goroutine and without locks.
+	Refused()
+	// Patient reports that the waiter is not to be refused. It is asked once, when the wait begins.
+	Patient() bool
 }
 
 // pool bounds and keeps the instances of one module. A place is the right to have one instance: it is idle, out (with
@@ -21,11 +28,15 @@ type pool struct {
 	idle   []*Instance // the one used last comes last and is taken first: its memory is warm
 	queue  queue
 
+	sweeps uint32 // calls of RefuseLate, modulo 2³²
+	late   uint64 // waiters that it has refused
+
 	leaving bool // retired and without users: nobody takes any more, what is out comes back
 	closed  bool // and everything is back
 
 	ordinal   uint64 // of the next instance
 	discarded uint64
+	traps     [Reasons]uint64
 	memBytes  int64
 	total     counters
 }
@@ -60,7 +71,7 @@ func (m *Module) Take(w Waiter) (*Instance, error) {
 		p.mu.Unlock()
 		return m.TakeReserved()
 	default:
-		ok := p.queue.push(w)
+		ok := p.queue.push(w, p.sweeps)
 		p.mu.Unlock()
 		if !ok {
 			panic("runtime: a Waiter is nil, or waits twice")
@@ -92,9 +103,11 @@ func (m *Module) TakeReserved() (*Instance, error) {
 
 	i, err := m.newInstance(ordinal)
 	if err != nil {
-		p.mu.Lock()
-		p.total.traps++
-		p.mu.Unlock()
+		if trap, ok := errors.AsType[*TrapError](err); ok {
+			p.mu.Lock()
+			p.traps[trap.Reason]++
+			p.mu.Unlock()
+		}
 		m.freePlace()
 		return nil, err
 	}
@@ -134,6 +147,9 @@ func (m *Module) Discard(i *Instance) {
 	m.lockBack(i)
 	p := &m.pool
 	p.discarded++
+	if i.err != nil {
+		p.traps[i.err.Reason]++
+	}
 	p.memBytes -= i.memBytes
 	p.mu.Unlock()
 	_ = i.close() // before somebody makes another: the maximum holds for memory too
@@ -148,6 +164,37 @@ func (m *Module) Cancel(w Waiter) bool {
 	found := p.queue.remove(w)
 	m.unlockAndClose()
 	return found
+}
+
+// lateSweeps is how many calls of RefuseLate a waiter sees before it is refused: the first may come right behind it.
+const lateSweeps = 3
+
+// RefuseLate refuses the waiters that were there at its last two calls already, patient ones excepted, and returns how
+// many of the others still wait. Called every n milliseconds, it bounds a wait to between 2n and 3n. Counting calls
+// rather than time spares whoever waits because the whole process was held up.
+func (m *Module) RefuseLate() (waiting int) {
+	p := &m.pool
+	p.mu.Lock()
+	p.sweeps++
+	var late []Waiter
+	for node := p.queue.first; node != nil; {
+		next := node.next
+		switch {
+		case node.patient:
+		case p.sweeps-node.sweep >= lateSweeps:
+			late = append(late, node.w)
+			p.queue.unlink(node)
+		default:
+			waiting++
+		}
+		node = next
+	}
+	p.late += uint64(len(late))
+	m.unlockAndClose()
+	for _, w := range late {
+		w.Refused()
+	}
+	return waiting
 }
 
 // lockBack locks the pool and takes note that i comes back from who had it.
@@ -223,13 +270,15 @@ type queue struct {
 
 type queued struct {
 	w          Waiter
+	sweep      uint32 // pool.sweeps when it came
+	patient    bool
 	prev, next *queued
 }
 
 func (q *queue) len() int { return len(q.find) }
 
 // push reports false if w is nil or in the queue.
-func (q *queue) push(w Waiter) bool {
+func (q *queue) push(w Waiter, sweep uint32) bool {
 	if w == nil || q.find[w] != nil {
 		return false
 	}
@@ -241,7 +290,7 @@ func (q *queue) push(w Waiter) bool {
 		node = new(queued)
 	}
 	q.spare = nil
-	*node = queued{w: w, prev: q.last}
+	*node = queued{w: w, sweep: sweep, patient: w.Patient(), prev: q.last}
 	if q.last != nil {
 		q.last.next = node
 	} else {

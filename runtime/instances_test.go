@@ -119,7 +119,7 @@ func TestADiscardedInstanceLeavesItsPlace(t *testing.T) {
 		t.Errorf("granted %v", second.granted)
 	}
 	m.Give(again)
-	if stats := m.Stats(); stats.Instances != 1 || stats.Idle != 1 || stats.Discarded != 1 || stats.Traps != 1 || stats.Created != 2 {
+	if stats := m.Stats(); stats.Instances != 1 || stats.Idle != 1 || stats.Discarded != 1 || stats.Traps[ReasonTrap] != 1 || stats.Created != 2 {
 		t.Errorf("%+v", stats)
 	}
 }
@@ -177,7 +177,7 @@ func TestAPlaceWhoseInstanceFailsGoesToTheNext(t *testing.T) {
 	if _, err := m.Take(first); err == nil {
 		t.Fatal("instantiated in a closed runtime")
 	}
-	if stats := m.Stats(); stats.Instances != 0 || stats.Traps != 3 {
+	if stats := m.Stats(); stats.Instances != 0 || stats.Traps[ReasonTrap] != 3 {
 		t.Errorf("%+v", stats)
 	}
 }
@@ -288,6 +288,9 @@ func TestARetiredModuleClosesAsItsLastUserLeaves(t *testing.T) {
 type lane struct {
 	granted chan *Instance
 }
+
+func (l *lane) Refused()      {}
+func (l *lane) Patient() bool { return false }
 
 func (l *lane) Granted(i *Instance) { l.granted <- i }
 
@@ -424,7 +427,7 @@ func TestTheQueueIsFirstInFirstOut(t *testing.T) {
 		switch rng.IntN(3) {
 		case 0:
 			if at < 0 {
-				q.push(w)
+				q.push(w, 0)
 				model = append(model, w)
 			}
 		case 1:

@@ -18,7 +18,12 @@ import (
 //
 //go:generate sh -c "for f in testdata/*.wat; do wat2wasm --debug-names $f -o ${f%.wat}.wasm || exit 1; done"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if code, jailed := JailMain(os.Args, os.Environ(), os.Stdin, os.Stdout); jailed {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestGuestsAreCompiledFromTheirText(t *testing.T) {
 	wat2wasm, err := exec.LookPath("wat2wasm")
@@ -62,9 +67,13 @@ func onBothEngines(t *testing.T, f func(t *testing.T, o Options)) {
 	t.Run("interpreter", func(t *testing.T) { f(t, Options{Interpreter: true}) })
 }
 
-// newEngine returns an engine that the test closes. It fails if a module is still in use by then.
+// newEngine returns an engine that the test closes. It fails if a module is still in use by then. It has no jail unless
+// the test wants one, which costs a process a module.
 func newEngine(t testing.TB, o Options) *Engine {
 	t.Helper()
+	if o.Jail == "" {
+		o.Jail = jailOff
+	}
 	e, err := NewEngine(o)
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +143,8 @@ func send(i *Instance, h Host, ev Event, conn uint64, arg int64, payload string)
 type waiter struct {
 	name    string
 	granted []*Instance
+	refused int
+	patient bool
 	on      func(*Instance)
 }
 
@@ -143,6 +154,9 @@ func (w *waiter) Granted(i *Instance) {
 		w.on(i)
 	}
 }
+
+func (w *waiter) Refused()      { w.refused++ }
+func (w *waiter) Patient() bool { return w.patient }
 
 // fakeHost writes down what it is asked for, and answers as it is told to.
 type fakeHost struct {
@@ -231,4 +245,12 @@ func logged() (*slog.Logger, func() string) {
 		defer buf.Reset()
 		return buf.String()
 	}
+}
+
+// unlimitedLogs lets every line pass.
+func unlimitedLogs() *logGate {
+	now := int64(0)
+	g := new(logGate)
+	g.init(maxLogRate, func() int64 { now += 1e9; return now })
+	return g
 }

@@ -13,8 +13,9 @@ func view(mem api.Memory, ptr, n uint32) ([]byte, bool) {
 	return mem.Read(ptr, n) // compares in 64 bits, and bounds the capacity too
 }
 
-// bytes decodes a pointer and a length that a guest passed.
+// bytes decodes a pointer and a length that a guest passed, and charges for reading or filling them.
 func (c *callContext) bytes(ptr, n uint64) ([]byte, bool) {
+	c.meter.moved(uint32(n))
 	return view(c.mem, uint32(ptr), uint32(n))
 }
 

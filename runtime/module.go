@@ -23,6 +23,8 @@ type ModuleOptions struct {
 	MemoryPages uint32
 	// Instances bounds the instances that exist at once. Range [1, 65536]; 0 means 2×GOMAXPROCS.
 	Instances int
+	// Limits bound what its guests may spend.
+	Limits Limits
 	// Seed is what the instances' random bytes are derived from, together with name, generation and the instance's
 	// number. Any value; one that others can guess makes the bytes guessable.
 	Seed uint64
@@ -40,7 +42,7 @@ func (o ModuleOptions) Validate() error {
 	if o.Instances < 0 || o.Instances > maxInstances {
 		mistakes = append(mistakes, fmt.Errorf("instances: %d is not within [1, %d]", o.Instances, maxInstances))
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(append(mistakes, o.Limits.Validate())...)
 }
 
 // Module is one loaded generation of a module: its code, its limits and its instances. Any goroutine may use it.
@@ -55,6 +57,11 @@ type Module struct {
 	digest     string
 	label      string // name@digest, shortened
 	seed       uint64
+	limits     Limits
+	budgets    budgets
+	metered    bool
+	minBytes   uint64 // memory of an instance at its start
+	maxBytes   uint64 // and at most
 	events     uint64 // set of events that the guest handles
 	usesWASI   bool
 	logger     *slog.Logger
@@ -62,6 +69,8 @@ type Module struct {
 	compiled   wazero.CompiledModule
 	config     wazero.ModuleConfig
 
+	kill  atomic.Bool // what still runs must end
+	logs  logGate
 	users atomic.Int64 // Retain minus Release; retiredBit is set by Retire
 	pool  pool
 }
@@ -70,31 +79,34 @@ type Module struct {
 const retiredBit = 1 << 62
 
 func newModule(e *Engine, digest string, o ModuleOptions) *Module {
+	o.Limits = o.Limits.WithDefaults()
 	instances := o.Instances
 	if instances == 0 {
 		instances = 2 * goruntime.GOMAXPROCS(0)
 	}
-	return &Module{
+	m := &Module{
 		engine:     e,
 		name:       o.Name,
 		generation: o.Generation,
 		digest:     digest,
 		label:      o.Name + "@" + digest[:12],
 		seed:       o.Seed,
+		limits:     o.Limits,
+		budgets:    newBudgets(o.Limits),
 		logger:     e.logger.With("module", o.Name, "gen", o.Generation),
 		// Anonymous, because instances of one module live side by side; and started by us, in newInstance.
 		config: wazero.NewModuleConfig().WithName("").WithStartFunctions(),
 		pool:   pool{max: instances, idle: make([]*Instance, 0, instances)},
 	}
+	m.logs.init(o.Limits.LogRate, e.now)
+	return m
 }
 
 // build compiles, links and warms the module. After an error nothing is left open.
-func (m *Module) build(ctx context.Context, wasm []byte, o ModuleOptions) (err error) {
-	pages := o.MemoryPages
-	if pages == 0 {
-		pages = defaultMemoryPages
-	}
-	if err := m.compile(ctx, wasm, pages); err != nil {
+func (m *Module) build(ctx context.Context, a *admitted, granted Capability) (err error) {
+	m.metered, m.usesWASI = a.metered, a.usesWASI
+	m.minBytes, m.maxBytes = a.minBytes, a.maxBytes
+	if err := m.compile(ctx, a); err != nil {
 		return err
 	}
 	defer func() {
@@ -105,10 +117,7 @@ func (m *Module) build(ctx context.Context, wasm []byte, o ModuleOptions) (err e
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("load module %q: %w", m.name, err)
 	}
-	if reasons := checkABI(m.compiled); len(reasons) > 0 {
-		return &LoadError{Module: m.name, Reasons: reasons}
-	}
-	if err := m.link(o.Capabilities); err != nil {
+	if err := m.link(a, granted); err != nil {
 		return fmt.Errorf("load module %q: %w", m.name, err)
 	}
 	m.pool.places = 1
@@ -123,81 +132,59 @@ func (m *Module) build(ctx context.Context, wasm []byte, o ModuleOptions) (err e
 }
 
 // compile makes the generation's runtime and compiles the module in it.
-func (m *Module) compile(ctx context.Context, wasm []byte, pages uint32) error {
+func (m *Module) compile(ctx context.Context, a *admitted) error {
 	e := m.engine
 	e.compiling.Lock()
 	defer e.compiling.Unlock()
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("load module %q: %w", m.name, err)
 	}
+	spec := jailSpec{MemoryPages: a.memoryPages, Interpreter: e.options.Interpreter, CacheDir: e.cacheDir}
+	if e.jail != nil {
+		if err := e.jail.compile(ctx, a.code, spec); err != nil {
+			if refused, ok := errors.AsType[*jailError](err); ok {
+				return &LoadError{Module: m.name, Reasons: []string{refused.Error()}}
+			}
+			return fmt.Errorf("load module %q: %w", m.name, err)
+		}
+	}
 
 	// What wazero keeps of a context, it keeps for as long as the engine lives; so it gets none of the caller's.
 	background := context.Background()
-	config := e.runtimeConfig(pages)
+	config := spec.config()
 	m.rt = wazero.NewRuntimeWithConfig(background, config.WithCompilationCache(e.cache))
 	var err error
-	if m.compiled, err = m.rt.CompileModule(background, wasm); err == nil {
+	if m.compiled, err = m.rt.CompileModule(background, a.code); err == nil {
 		return nil
 	}
 	_ = m.rt.Close(background)
 
-	// A second opinion, without the cache and the limit on memory: it finds the other reasons, and it tells a bad
-	// module from a bad cache.
-	reasons, sound := m.secondOpinion(wasm, pages, err)
-	if !sound {
-		return &LoadError{Module: m.name, Reasons: reasons}
-	}
-	m.rt = wazero.NewRuntimeWithConfig(background, config)
+	// Without the cache: that tells a bad module from a bad cache.
 	cacheErr := err
-	if m.compiled, err = m.rt.CompileModule(background, wasm); err != nil {
+	m.rt = wazero.NewRuntimeWithConfig(background, config)
+	if m.compiled, err = m.rt.CompileModule(background, a.code); err != nil {
 		_ = m.rt.Close(background)
-		return &LoadError{Module: m.name, Reasons: []string{printable(err.Error(), maxMessageBytes)}}
+		return &LoadError{Module: m.name, Reasons: []string{"compile: " + printable(err.Error(), maxMessageBytes)}}
 	}
 	m.logger.Warn("compile cache unusable", "error", cacheErr)
 	return nil
 }
 
-// secondOpinion decodes a module that did not compile for its memory limit or its cache, and checks it as if it had.
-// It reports sound if nothing is wrong with the module.
-func (m *Module) secondOpinion(wasm []byte, pages uint32, first error) (reasons []string, sound bool) {
-	background := context.Background()
-	rt := wazero.NewRuntimeWithConfig(background, wazero.NewRuntimeConfigInterpreter())
-	defer func() { _ = rt.Close(background) }()
-	compiled, err := rt.CompileModule(background, wasm)
-	if err != nil {
-		return []string{printable(first.Error(), maxMessageBytes)}, false
-	}
-	defer func() { _ = compiled.Close(background) }()
-
-	reasons = checkABI(compiled)
-	for _, memory := range compiled.ExportedMemories() {
-		if least := memory.Min(); least > pages {
-			reasons = append(reasons, fmt.Sprintf(
-				"its memory starts with %d pages of 64 KiB; at most %d are allowed (memory_pages)", least, pages))
-		}
-	}
-	return reasons, len(reasons) == 0
-}
-
 // link instantiates the host functions that the module imports from.
-func (m *Module) link(granted Capability) error {
-	var ours bool
-	for _, f := range m.compiled.ImportedFunctions() {
-		switch module, _, _ := f.Import(); module {
-		case abiImportModule:
-			ours = true
-		case wasiModule:
-			m.usesWASI = true
-		}
-	}
+func (m *Module) link(a *admitted, granted Capability) error {
 	background := context.Background()
-	if ours {
+	if a.usesHost {
 		if err := linkHost(background, m.rt, granted); err != nil {
 			return err
 		}
 	}
-	if m.usesWASI {
-		return linkWASI(background, m.rt)
+	if a.usesWASI {
+		if err := linkWASI(background, m.rt); err != nil {
+			return err
+		}
+	}
+	if a.metered {
+		return linkMeter(background, m.rt)
 	}
 	return nil
 }
@@ -269,6 +256,10 @@ func (m *Module) Retire() {
 	}
 }
 
+// Kill ends what the module's guests are doing, and whatever they are asked to do next, as soon as their fuel is looked
+// at. It is for a process that must end; without metering it does nothing.
+func (m *Module) Kill() { m.kill.Store(true) }
+
 // close frees the module with its instances. Nobody uses it.
 func (m *Module) close() {
 	background := context.Background()
@@ -276,6 +267,10 @@ func (m *Module) close() {
 	_ = m.compiled.Close(background)
 	m.engine.forget(m)
 }
+
+// MayLog reports whether a line about the module may be logged now. It counts against LogRate: a module that fails all
+// the time must not flood the log by way of us either.
+func (m *Module) MayLog() bool { return m.logs.pass() }
 
 // Stats returns a snapshot.
 func (m *Module) Stats() ModuleStats {
@@ -291,12 +286,13 @@ func (m *Module) Stats() ModuleStats {
 		Instances:    p.places,
 		Idle:         len(p.idle),
 		Waiting:      p.queue.len(),
+		Late:         p.late,
 		MemoryBytes:  p.memBytes,
 		Created:      p.ordinal,
 		Discarded:    p.discarded,
 		Calls:        p.total.calls,
 		Refused:      p.total.refused,
-		Traps:        p.total.traps,
+		Traps:        p.traps,
 		LogLines:     p.total.logLines,
 		LogsDropped:  p.total.logsDropped,
 	}

@@ -9,14 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// output turns what a guest logs and prints into log records, bounded per call.
+// output turns what a guest logs and prints into log records, bounded per call and, by the module's logGate, in rate.
 type output struct {
 	stdout, stderr lineWriter
 
 	touched bool // something below is to be settled at the end of the call
 	logged  int  // bytes logged in this call, see maxLogBytes
 	printed int  // bytes written to stdout and stderr in this call, see maxOutputBytes
-	dropped int  // lines dropped in this call
 }
 
 // init binds the two streams. What a guest prints to stderr is more often a complaint than not.
@@ -29,26 +28,30 @@ func (o *output) init(c *callContext) {
 func (o *output) settle(c *callContext) {
 	o.stdout.flush()
 	o.stderr.flush()
-	if o.dropped > 0 {
-		c.record(slog.LevelWarn, "guest output dropped", slog.Int("lines", o.dropped))
+	if n := c.logs.missed(); n > 0 {
+		c.record(slog.LevelWarn, "guest output dropped", slog.Int("lines", n))
 	}
-	o.touched, o.logged, o.printed, o.dropped = false, 0, 0, 0
+	o.touched, o.logged, o.printed = false, 0, 0
 }
 
-// log writes one line of the guest, cut to maxLogLineBytes, and says false if the call has logged too much. stream is
-// empty for the host function log.
+// log writes one line of the guest, cut to maxLogLineBytes, and says false if the call has logged too much. That the
+// module logs too fast is not said: the answer would depend on the time. stream is empty for the host function log.
 func (c *callContext) log(level slog.Level, stream string, line []byte) bool {
 	o := &c.out
 	o.touched = true
 	n := min(len(line), maxLogLineBytes) + logLineCost
 	if o.logged+n > maxLogBytes {
-		o.dropped++
+		c.logs.drop()
 		c.count.logsDropped++
 		return false
 	}
 	o.logged += n
 	c.count.logLines++
 	if !c.logger.Enabled(context.Background(), level) {
+		return true
+	}
+	if !c.logs.pass() {
+		c.count.logsDropped++
 		return true
 	}
 	text := strings.ToValidUTF8(string(cut(line)), string(utf8.RuneError))

@@ -8,29 +8,29 @@ type ModuleStats struct {
 
 	Users        int64 // Retain minus Release
 	MaxInstances int
-	Instances    int   // that exist, or are being made
-	Idle         int   // of these, waiting for work
-	Waiting      int   // waiters in the queue
-	MemoryBytes  int64 // linear memory of the instances
+	Instances    int    // that exist, or are being made
+	Idle         int    // of these, waiting for work
+	Waiting      int    // waiters in the queue
+	Late         uint64 // waiters refused because they waited too long
+	MemoryBytes  int64  // linear memory of the instances
 
-	Created     uint64 // instances ever begun
-	Discarded   uint64 // instances thrown away
-	Calls       uint64 // events delivered
-	Refused     uint64 // of these, answered with non-zero
-	Traps       uint64 // instances that stopped, in an event or elsewhere
-	LogLines    uint64 // lines that guests logged
-	LogsDropped uint64 // lines dropped because a call logged too much
+	Created     uint64          // instances ever begun
+	Discarded   uint64          // instances thrown away
+	Calls       uint64          // events delivered
+	Refused     uint64          // of these, answered with non-zero
+	Traps       [Reasons]uint64 // instances that stopped, in an event or elsewhere, by Reason
+	LogLines    uint64          // lines that guests logged
+	LogsDropped uint64          // lines dropped because a call, or the module, logged too much
 }
 
 // counters belong to an instance, so to the goroutine that holds it.
 type counters struct {
-	calls, refused, traps, logLines, logsDropped uint64
+	calls, refused, logLines, logsDropped uint64
 }
 
 func (c *counters) addTo(t *counters) {
 	t.calls += c.calls
 	t.refused += c.refused
-	t.traps += c.traps
 	t.logLines += c.logLines
 	t.logsDropped += c.logsDropped
 	*c = counters{}

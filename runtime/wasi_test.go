@@ -161,7 +161,7 @@ func TestAFaultInsideWASIIsATrap(t *testing.T) {
 			t.Skip("this version of wazero checks")
 		}
 		p.i.checkOurs(err)
-		message, stack := explain(err)
+		_, message, stack := new(meter).explain(err)
 		if strings.Contains(message, "\n") || !strings.Contains(stack, "poll_oneoff") || strings.Contains(stack, "goroutine") {
 			t.Errorf("message %q\nstack %q", message, stack)
 		}

@@ -132,6 +132,9 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 			KeepHeaders:  m.KeepHeaders,
 			MemoryPages:  m.MemoryPages(),
 			Instances:    m.Instances,
+			Limits:       m.Limits,
+			OnTrap:       m.OnTrap,
+			Breaker:      m.Breaker,
 		})
 	}
 	if len(errs) > 0 {

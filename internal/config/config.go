@@ -35,6 +35,11 @@ type Config struct {
 type Module struct {
 	// Path is the .wasm file, relative to the configuration file. Required.
 	Path string `koanf:"path"`
+	// Build is a command line that makes Path from source; `weir build` runs it
+	// with sh (cmd on Windows), in the folder of the configuration file and with
+	// GOOS=wasip1 and GOARCH=wasm. Empty means the compiler of the language that
+	// is found there. A server ignores it.
+	Build string `koanf:"build"`
 	// Capabilities lists the groups of host functions that the module may call
 	// beyond the basic ones: "topics", "timers", "metrics".
 	Capabilities []string `koanf:"capabilities"`
@@ -49,6 +54,14 @@ type Module struct {
 	// Instances bounds the instances that exist at once. 0 means twice
 	// GOMAXPROCS.
 	Instances int `koanf:"instances"`
+	// Limits bound what the module's handlers may spend.
+	Limits runtime.Limits `koanf:"limits"`
+	// OnTrap says what becomes of a connection whose handler trapped or ran out
+	// of a limit: "close" (1011), or "keep", which loses the event only. Empty
+	// means "close".
+	OnTrap string `koanf:"on_trap"`
+	// Breaker says what the server does while the module traps all the time.
+	Breaker host.BreakerOptions `koanf:"breaker"`
 }
 
 // LogOptions say what the server tells about itself, on standard error.
@@ -71,6 +84,7 @@ const (
 var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "text", "json"}
+	onTrap     = []string{"close", "keep"}
 	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 )
 
@@ -88,8 +102,10 @@ func (c Config) WithDefaults() Config {
 	for name, m := range c.Modules {
 		if m.MemorySize == 0 {
 			m.MemorySize = defaultMemorySize
-			c.Modules[name] = m
 		}
+		m.Limits = m.Limits.WithDefaults()
+		m.Breaker = m.Breaker.WithDefaults()
+		c.Modules[name] = m
 	}
 	return c
 }
@@ -147,6 +163,19 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 	}
 	if m.Instances < 0 {
 		bad(key+".instances", "%d is negative", m.Instances)
+	}
+	oneOf(bad, key+".on_trap", m.OnTrap, onTrap)
+	for _, section := range []struct {
+		key string
+		err error
+	}{
+		{"limits", m.Limits.Validate()},
+		{"breaker", m.Breaker.Validate()},
+	} {
+		for _, err := range flatten(section.err) {
+			what, why, _ := strings.Cut(err.Error(), ": ")
+			bad(key+"."+section.key+"."+what, "%s", why)
+		}
 	}
 	for i, h := range m.KeepHeaders {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\\\"/[]?={}") {

@@ -337,7 +337,7 @@ func TestEveryTypeHasAReader(t *testing.T) {
 			continue
 		}
 		switch f.typ {
-		case reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[bool](), reflect.TypeFor[[]string]():
+		case reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[int64](), reflect.TypeFor[bool](), reflect.TypeFor[[]string]():
 		default:
 			t.Errorf("%s: nothing reads a %v", f.path, f.typ)
 		}

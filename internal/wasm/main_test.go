@@ -1,0 +1,75 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(jailVariable) != "" {
+		os.Exit(jail())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// jailVariable in the environment makes the test binary compile the module on its standard input, and nothing else.
+const jailVariable = "WEIR_WASM_TEST_JAIL"
+
+// Exit codes of the jail.
+const (
+	jailCompiled = 0
+	jailRefused  = 10 // the engine returned an error
+	jailBroken   = 11 // the jail could not be built
+)
+
+// jail compiles a module within 10 s of processor time and 1 GiB of address space, more than what Go has reserved for
+// itself before anything happens, which is as much again.
+func jail() int {
+	var pages uint64
+	statm, err := os.ReadFile("/proc/self/statm")
+	if _, scanErr := fmt.Sscan(string(statm), &pages); err != nil || scanErr != nil {
+		fmt.Fprintln(os.Stderr, err, scanErr)
+		return jailBroken
+	}
+	for resource, limit := range map[int]uint64{
+		syscall.RLIMIT_AS:  pages*uint64(os.Getpagesize()) + 1<<30,
+		syscall.RLIMIT_CPU: 10,
+	} {
+		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return jailBroken
+		}
+	}
+	file, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return jailBroken
+	}
+	start := time.Now()
+	err = compile(file)
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	fmt.Printf("%v, %d MiB", time.Since(start).Round(time.Millisecond), usage.Maxrss>>10)
+	if err != nil {
+		fmt.Printf(", %.300v", err)
+		return jailRefused
+	}
+	return jailCompiled
+}
+
+func compile(file []byte) error {
+	ctx := context.Background()
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
+	defer func() { _ = rt.Close(ctx) }()
+	_, err := rt.CompileModule(ctx, file)
+	return err
+}

@@ -1,0 +1,201 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	goruntime "runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"weir/internal/wasm"
+)
+
+// Compiled code cannot be interrupted from outside, so modules are rewritten when they are loaded (internal/wasm): the
+// entry of each function and the head of each loop spend fuel, and who has none left calls refuel. That is where a
+// running guest meets the clock, its budget, the kill switch and Go's scheduler. A call that is over sooner than its
+// first quantum never reads a clock.
+
+// quantum is the fuel granted at once: some hundred microseconds of work, which is what a guest can hold up the
+// garbage collector, and by how much it can miss its deadline.
+const quantum = 100_000
+
+// Fuel that host functions cost the guest on top of its own: a call takes some 50 ns, a byte is moved in 0.1 ns. It is
+// what a guest would spend on as much work of its own.
+const (
+	hostCallFuel     = 20
+	bytesPerHostFuel = 64
+)
+
+// budget is what one call of a guest may spend.
+type budget struct {
+	fuel  int64
+	nanos int64 // wall time, counted from the end of the first quantum
+}
+
+// budgets are those of one module, by what is called.
+type budgets struct {
+	event budget // message, timer, close, drain
+	open  budget // upgrade, open
+	start budget // start code, init, save, restore
+}
+
+// newBudgets gives who may take longer as much more fuel.
+func newBudgets(l Limits) budgets {
+	of := func(d time.Duration) budget {
+		times := max(1, float64(d)/float64(l.Timeout))
+		return budget{fuel: int64(min(float64(l.Fuel)*times, maxFuel)), nanos: int64(d)}
+	}
+	return budgets{event: of(l.Timeout), open: of(l.OpenTimeout), start: of(l.StartTimeout)}
+}
+
+func (b *budgets) of(ev Event) budget {
+	switch ev {
+	case EventUpgrade, EventOpen:
+		return b.open
+	case EventInit, EventSave, EventRestore:
+		return b.start
+	default:
+		return b.event
+	}
+}
+
+// meter bounds the running call of one instance. It belongs to the goroutine that holds the instance.
+type meter struct {
+	now  func() int64      // Engine's clock, ns
+	kill *atomic.Bool      // set when the module must end
+	fuel api.MutableGlobal // the guest's; nil before the instance is made, and if metering is off
+	max  budget            // of the running call
+	left int64             // fuel of the running call that was not granted yet
+	host int64             // fuel that host functions cost, not charged yet
+	due  int64             // by the clock; 0 = it was not read yet
+	hits int               // calls of host functions
+	most int               // and how many there may be
+}
+
+// begin starts a call. Hot path, 0 allocs (TestMessageAllocs).
+func (m *meter) begin(b budget) {
+	first := min(b.fuel, quantum)
+	m.max, m.left, m.host, m.due, m.hits = b, b.fuel-first, 0, 0, 0
+	if m.fuel != nil {
+		m.fuel.Set(uint64(first))
+	}
+}
+
+// refuel is called by the guest when its fuel is spent: debt is how far below zero it is. It returns more, or panics
+// with a *stopError, which ends the guest.
+func (m *meter) refuel(debt int64) int64 {
+	m.left += min(debt, 0) - m.host
+	m.host = 0
+	if m.left <= 0 {
+		panic(errOutOfFuel)
+	}
+	m.check()
+	grant := min(m.left, quantum)
+	m.left -= grant
+	return grant
+}
+
+// check ends the guest if it must not go on, and lets others have the processor: without that a guest that loops
+// would hold up the garbage collector, and so everybody.
+func (m *meter) check() {
+	if m.kill.Load() {
+		panic(errKilled)
+	}
+	switch now := m.now(); {
+	case m.due == 0:
+		m.due = now + m.max.nanos
+	case now >= m.due:
+		panic(errOutOfTime)
+	}
+	goruntime.Gosched()
+}
+
+// spent is the fuel of the call so far.
+func (m *meter) spent() int64 {
+	if m.fuel == nil {
+		return 0
+	}
+	return m.max.fuel - m.left - int64(m.fuel.Get()) + m.host
+}
+
+// hostCall charges a call of a host function and reports false if the guest has made too many.
+func (m *meter) hostCall() bool {
+	m.hits++
+	m.host += hostCallFuel
+	if m.host >= quantum {
+		m.left -= m.host
+		m.host = 0
+		if m.left < 0 && m.fuel != nil {
+			panic(errOutOfFuel)
+		}
+		m.check()
+	}
+	return m.hits <= m.most
+}
+
+// moved charges n bytes that a host function reads or writes.
+func (m *meter) moved(n uint32) { m.host += int64(n / bytesPerHostFuel) }
+
+// stopError is why refuel and check end a guest.
+type stopError struct {
+	reason Reason
+	text   string
+}
+
+func (e *stopError) Error() string { return e.text }
+
+// Is makes a guest that ran out of time or fuel match context.DeadlineExceeded.
+func (e *stopError) Is(target error) bool {
+	return target == context.DeadlineExceeded && (e.reason == ReasonTimeout || e.reason == ReasonFuel)
+}
+
+var (
+	errOutOfTime  = &stopError{ReasonTimeout, "ran longer than it may"}
+	errOutOfFuel  = &stopError{ReasonFuel, "spent more fuel than it may"}
+	errStackFull  = &stopError{ReasonStack, "call stack exhausted"}
+	errKilled     = &stopError{ReasonKilled, "stopped by the host"}
+	errUnexpected = &stopError{ReasonTrap, "the meter was called in a way that it never is"}
+)
+
+// explainStop says with numbers what ended a call.
+func (m *meter) explainStop(e *stopError) string {
+	switch e.reason {
+	case ReasonTimeout:
+		return fmt.Sprintf("ran longer than %v", time.Duration(m.max.nanos))
+	case ReasonFuel:
+		return fmt.Sprintf("spent more than %d fuel", m.max.fuel)
+	default:
+		return e.text
+	}
+}
+
+// refill is the function that metered code imports.
+type refill struct{}
+
+// Call implements api.GoModuleFunction.
+func (refill) Call(ctx context.Context, _ api.Module, s []uint64) {
+	c := ctx.(*callContext)
+	switch uint32(s[0]) {
+	case wasm.RefillFuel:
+		s[0] = uint64(c.meter.refuel(int64(s[1])))
+	case wasm.RefillStack:
+		panic(errStackFull)
+	default:
+		panic(errUnexpected)
+	}
+}
+
+// linkMeter instantiates the import module of metered code in rt.
+func linkMeter(ctx context.Context, rt wazero.Runtime) error {
+	i32, i64 := api.ValueTypeI32, api.ValueTypeI64
+	_, err := rt.NewHostModuleBuilder(wasm.MeterModule).
+		NewFunctionBuilder().
+		WithGoModuleFunction(refill{}, []api.ValueType{i32, i64}, []api.ValueType{i64}).
+		WithName(wasm.MeterRefill).
+		Export(wasm.MeterRefill).
+		Instantiate(ctx)
+	return err
+}
