@@ -11,6 +11,7 @@ require (
 	github.com/mailru/easygo v0.0.0-20190618140210-3c14a0dc985f
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
+	weir/guest-sdk/go v0.0.0
 )
 
 require (
@@ -20,3 +21,5 @@ require (
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/klauspost/compress v1.17.9 // indirect
 )
+
+replace weir/guest-sdk/go => ../guest-sdk/go

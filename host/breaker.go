@@ -173,3 +173,11 @@ func (b *breaker) state() (name string, opened uint64) {
 		return "open", b.opened
 	}
 }
+
+// reset closes it and forgets: there is new code to be judged.
+func (b *breaker) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.traps, b.trying = b.traps[:0], false
+	b.tripped.Store(false)
+}

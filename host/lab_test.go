@@ -42,7 +42,7 @@ type lab struct {
 var labEngine = sync.OnceValue(func() *runtime.Engine {
 	engine, err := runtime.NewEngine(runtime.Options{})
 	if err == nil {
-		_, err = engine.Load(context.Background(), puppet, runtime.ModuleOptions{Name: "kept", Generation: 1})
+		_, err = engine.Load(context.Background(), puppet, runtime.ModuleOptions{Name: "kept", Generation: 1, Deny: true})
 	}
 	if err != nil {
 		panic(err)

@@ -22,6 +22,10 @@ type Module struct {
 	Config []byte
 	// Capabilities are the groups of host functions it may call.
 	Capabilities runtime.Capability
+	// Ungranted says what becomes of a module that imports host functions which
+	// Capabilities do not cover: "refuse" it, or "deny" the functions, which then
+	// answer so. Empty means "refuse".
+	Ungranted string
 	// KeepHeaders are request header fields whose values stay with a connection,
 	// for conn_attr "header:NAME"; at most 16.
 	KeepHeaders []string
@@ -43,8 +47,11 @@ var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 const maxKeepHeaders = 16
 
-// Values of Module.OnTrap.
+// Values of Module.OnTrap and Module.Ungranted.
 const (
+	ungrantedRefuse = "refuse"
+	ungrantedDeny   = "deny"
+
 	onTrapClose = "close"
 	onTrapKeep  = "keep"
 )
@@ -56,6 +63,9 @@ func (m Module) validate() error {
 	}
 	if len(m.KeepHeaders) > maxKeepHeaders {
 		errs = append(errs, fmt.Errorf("module %q keeps %d headers; %d are allowed", m.Name, len(m.KeepHeaders), maxKeepHeaders))
+	}
+	if m.Ungranted != "" && m.Ungranted != ungrantedRefuse && m.Ungranted != ungrantedDeny {
+		errs = append(errs, fmt.Errorf("module %q: ungranted: %q is neither %q nor %q", m.Name, m.Ungranted, ungrantedRefuse, ungrantedDeny))
 	}
 	if m.OnTrap != "" && m.OnTrap != onTrapClose && m.OnTrap != onTrapKeep {
 		errs = append(errs, fmt.Errorf("module %q: on_trap: %q is neither %q nor %q", m.Name, m.OnTrap, onTrapClose, onTrapKeep))
@@ -77,9 +87,9 @@ func (m Module) validate() error {
 type tenant struct {
 	srv         *Server
 	name        string
-	config      []byte
 	keepHeaders []string
 	topics      topicIndex
+	reloading   sync.Mutex // one reload at a time
 	current     atomic.Pointer[generation]
 	keepOnTrap  bool
 	breaker     breaker
@@ -98,19 +108,14 @@ type tenant struct {
 
 // generation is one loaded version of a module.
 type generation struct {
-	srv  *Server
-	mod  *runtime.Module
-	pace pace
+	srv    *Server
+	mod    *runtime.Module
+	config []byte // what the init event carries
+	pace   pace
 
 	// watch is set while lanes wait for an instance: when it fires, who has
 	// waited too long is refused.
 	watch wheelNode
-}
-
-func (s *Server) newGeneration(mod *runtime.Module) *generation {
-	gen := &generation{srv: s, mod: mod}
-	gen.watch.owner = gen
-	return gen
 }
 
 // watchQueue sees to it that a wait which begins now ends in time.
@@ -142,28 +147,17 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 		return fmt.Errorf("module %q is loaded already", m.Name)
 	}
 	tn := &tenant{
-		srv: s, name: m.Name, config: m.Config, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
+		srv: s, name: m.Name, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
 		breaker: breaker{options: m.Breaker.WithDefaults()}, drained: make(chan struct{}),
 	}
-	if tn.config == nil {
-		tn.config = []byte("{}")
-	}
 	const first = 1
-	mod, err := s.engine.Load(ctx, m.Wasm, runtime.ModuleOptions{
-		Name: m.Name, Generation: first, Capabilities: m.Capabilities,
-		MemoryPages: m.MemoryPages, Instances: m.Instances, Limits: m.Limits, Seed: s.seed(),
-	})
+	gen, err := s.loadGeneration(ctx, tn, m, first)
 	if err != nil {
-		return fmt.Errorf("load module %q: %w", m.Name, err)
-	}
-	gen := s.newGeneration(mod)
-	if err := tn.initialise(gen); err != nil {
-		mod.Retire()
 		return fmt.Errorf("load module %q: %w", m.Name, err)
 	}
 	tn.current.Store(gen)
 	s.tenants[m.Name] = tn
-	s.log.Info("module loaded", "module", m.Name, "gen", first, "digest", mod.Digest()[:12])
+	s.log.Info("module loaded", "module", m.Name, "gen", first, "digest", gen.mod.Digest()[:12])
 	return nil
 }
 
@@ -199,13 +193,13 @@ func (t *turn) initInstance(tn *tenant, keepEffects bool) error {
 		t.inst, t.gen = nil, nil
 		return err
 	}
-	view, err := inst.Inbound(len(tn.config))
+	view, err := inst.Inbound(len(gen.config))
 	if err != nil {
 		return discard(fmt.Errorf("init: %w", err))
 	}
-	copy(view, tn.config)
+	copy(view, gen.config)
 	t.inv.begin(tn, nil, runtime.EventInit)
-	status, err := inst.Call(&t.inv, runtime.EventInit, 0, int64(gen.mod.Generation()), len(tn.config))
+	status, err := inst.Call(&t.inv, runtime.EventInit, 0, int64(gen.mod.Generation()), len(gen.config))
 	if err != nil || status != 0 || !keepEffects {
 		t.inv.rollBack()
 	} else {

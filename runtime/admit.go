@@ -40,6 +40,9 @@ func (e *Engine) admit(file []byte, o ModuleOptions) (*admitted, error) {
 	}
 	if m != nil {
 		checkABI(&r, m)
+		if !o.Deny {
+			checkGrants(&r, m, o.Capabilities)
+		}
 		checkMemory(&r, m, a.memoryPages)
 	}
 	if len(r.list) > 0 {

@@ -37,7 +37,8 @@ func TestALimitOfAddressSpaceIsAnError(t *testing.T) {
 	}
 
 	a := newTestArena(t, 1<<30)
-	if _, err := a.take(pages(1), 4<<30); err == nil || !strings.Contains(err.Error(), "reserve 4294967296 bytes of address space") {
+	_, err = a.take(pages(1), 4<<30)
+	if err == nil || !strings.Contains(err.Error(), "reserve 4294967296 bytes of address space") {
 		t.Errorf("a region as large as the limit: %v", err)
 	}
 	takeMemory(t, a, pages(1), 2<<30).Free()
@@ -66,7 +67,7 @@ func TestAnIdleRegionKeepsLittle(t *testing.T) {
 		p[at] = 1
 	}
 	g.Free()
-	if s := a.stats(); s.CommittedBytes != maxKeptBytes || s.IdleBytes != maxKeptBytes {
+	if s := a.stats(); s.CommittedBytes != keptBytes || s.IdleBytes != keptBytes {
 		t.Errorf("after 64 MiB were freed: %+v", s)
 	}
 }

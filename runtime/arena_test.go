@@ -200,10 +200,10 @@ func TestMemoriesShareABudget(t *testing.T) {
 }
 
 func TestARecycledMemoryReadsAsZeros(t *testing.T) {
-	const most = 48
-	kept := maxKeptBytes / wasmPageBytes
+	const kept, most = 16, 48
 	for _, used := range []int{1, 2, 3, kept - 1, kept, kept + 1, most} {
 		a := newTestArena(t, pages(16*most))
+		a.kept = int64(pages(kept))
 		for range 3 {
 			g := takeMemory(t, a, pages(1), pages(most))
 			for i, p := 0, grow(t, g, pages(used)); i < len(p); i++ {
@@ -227,9 +227,10 @@ func TestARecycledMemoryReadsAsZeros(t *testing.T) {
 // Each goroutine marks its memory with bytes of its own, and must find zeros in what is new and its marks in the rest.
 func TestMemoriesNeverShareBytes(t *testing.T) {
 	a := newTestArena(t, pages(160))
-	rounds := 400
+	a.kept = int64(pages(6)) // what is larger is cleaned in the other way
+	rounds := 120
 	if testing.Short() {
-		rounds = 50
+		rounds = 30
 	}
 	var wg sync.WaitGroup
 	for id := range 6 {
@@ -271,8 +272,12 @@ func TestMemoriesNeverShareBytes(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s := a.stats(); s.CommittedBytes != s.IdleBytes || s.Memories != 0 || s.Recycled == 0 || s.RefusedStarts+s.RefusedGrows == 0 {
-		t.Errorf("the hammer met no recycling or no refusal, or left something: %+v", s)
+	s := a.stats()
+	if s.CommittedBytes != s.IdleBytes || s.Memories != 0 {
+		t.Errorf("left: %+v", s)
+	}
+	if s.Recycled == 0 || s.RefusedStarts+s.RefusedGrows == 0 {
+		t.Errorf("the hammer met no recycling or no refusal: %+v", s)
 	}
 }
 
@@ -316,7 +321,8 @@ func (c *memoryContext) Value(key any) any {
 var anonymous = wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(bytes.NewReader(nil))
 
 // startIn instantiates a module in a memory of a.
-func startIn(t testing.TB, a *arena, rt wazero.Runtime, compiled wazero.CompiledModule) (api.Module, *memoryContext, error) {
+func startIn(t testing.TB, a *arena, rt wazero.Runtime, compiled wazero.CompiledModule) (
+	api.Module, *memoryContext, error) {
 	t.Helper()
 	background := context.Background()
 	memory := compiled.ExportedMemories()["memory"]
@@ -589,7 +595,10 @@ func BenchmarkCallOfAnInstance(b *testing.B) {
 	}
 	defer func() { _ = m.Close(background) }()
 	f := m.ExportedFunction("grow")
-	for name, ctx := range map[string]context.Context{"the context answers nil": valueless{background}, "it looks first": c} {
+	for name, ctx := range map[string]context.Context{
+		"the context answers nil": valueless{background},
+		"it looks first":          c,
+	} {
 		b.Run(name, func(b *testing.B) {
 			var stack [1]uint64
 			for b.Loop() {

@@ -98,6 +98,18 @@ func checkImports(r *reasons, m *wasm.Module) {
 	}
 }
 
+// checkGrants looks for host functions that the operator has not granted.
+func checkGrants(r *reasons, m *wasm.Module, granted Capability) {
+	for _, f := range m.Imports() {
+		if f.Module != abiImportModule {
+			continue
+		}
+		if have := hostFuncNamed[f.Name]; have != nil && have.capability&^granted != 0 {
+			r.add("import %s needs the capability %q, which is not granted", importName(f.Module, f.Name), have.capability)
+		}
+	}
+}
+
 func importName(module, name string) string {
 	return printable(module, maxNameBytes) + "." + printable(name, maxNameBytes)
 }

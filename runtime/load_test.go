@@ -309,3 +309,23 @@ func TestAFolderThatOthersWriteToIsNoCache(t *testing.T) {
 		}
 	}
 }
+
+func TestAModuleThatWantsMoreThanItIsGrantedIsRefused(t *testing.T) {
+	e := newEngine(t, Options{})
+	o := ModuleOptions{Name: "probe", Generation: 1, Capabilities: CapabilityTopics | CapabilityMetrics}
+	_, err := e.Load(context.Background(), guest(t, "probe"), o)
+	refused, ok := errors.AsType[*LoadError](err)
+	want := []string{
+		`import weir_1.timer_set needs the capability "timers", which is not granted`,
+		`import weir_1.timer_cancel needs the capability "timers", which is not granted`,
+	}
+	if !ok || !slices.Equal(refused.Reasons, want) {
+		t.Errorf("got %v", err)
+	}
+	o.Capabilities |= CapabilityTimers
+	m, err := e.Load(context.Background(), guest(t, "probe"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Retire()
+}

@@ -88,7 +88,7 @@ func newEngine(t testing.TB, o Options) *Engine {
 	return e
 }
 
-// load loads a guest that must be good.
+// load loads a guest that must be good. What it is not granted, it is denied.
 func load(t testing.TB, e *Engine, name string, o ModuleOptions) *Module {
 	t.Helper()
 	if o.Name == "" {
@@ -97,6 +97,7 @@ func load(t testing.TB, e *Engine, name string, o ModuleOptions) *Module {
 	if o.Generation == 0 {
 		o.Generation = 1
 	}
+	o.Deny = true
 	m, err := e.Load(context.Background(), guest(t, name), o)
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,9 @@ type ModuleOptions struct {
 	Generation uint64
 	// Capabilities are the groups of host functions that the operator grants.
 	Capabilities Capability
+	// Deny links host functions that Capabilities do not cover: they answer denied. Otherwise a module that imports one is
+	// refused.
+	Deny bool
 	// MemoryPages bounds an instance's memory, in pages of 64 KiB. Range [1, 8192]; 0 means 512 (32 MiB).
 	MemoryPages uint32
 	// Instances bounds the instances that exist at once. Range [1, 65536]; 0 means 2×GOMAXPROCS.

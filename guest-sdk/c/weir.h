@@ -330,6 +330,11 @@ struct weir_handler {
     int (*drain)(weir_conn conn, int64_t left_ms);
 };
 
+// Which load of the module this is, counting from 1: the same for all events of an instance, more after a reload. It is
+// known from the init callback on, and 0 in a module without one.
+static uint64_t weir_generation_;
+WEIR_INLINE uint64_t weir_generation(void) { return weir_generation_; }
+
 // Registers the callbacks: WEIR_HANDLER(.open = on_open, .message = on_message). Once in a module.
 #define WEIR_HANDLER(...) \
     static const struct weir_handler weir_handler_ = {__VA_ARGS__}; \
@@ -360,7 +365,9 @@ WEIR_INLINE int32_t weir_dispatch_(const struct weir_handler *h, int32_t event, 
     case WEIR_EVENT_TIMER: return h->timer ? h->timer(conn, arg) : 0;
     case WEIR_EVENT_DRAIN: return h->drain ? h->drain(conn, arg) : 0;
     case WEIR_EVENT_UPGRADE: return h->upgrade ? h->upgrade(conn) : 0;
-    case WEIR_EVENT_INIT: return h->init ? h->init(data) : 0;
+    case WEIR_EVENT_INIT:
+        weir_generation_ = (uint64_t)arg;
+        return h->init ? h->init(data) : 0;
     }
     return 0;
 }

@@ -108,6 +108,7 @@ static int32_t run(weir_conn conn, weir_str verb, weir_str rest) {
         return weir_timer_set(IS("timer") ? conn : 0, id, after, every);
     }
     if (IS("cancel")) return weir_timer_cancel(conn, number(&rest));
+    if (IS("gen")) return say_int(conn, "gen", (int64_t)weir_generation());
     if (IS("queued")) return say_int(conn, "queued", weir_conn_queued(conn));
     if (IS("mono")) return say_int(conn, "mono", weir_time_mono_ns());
     if (IS("spin")) {

@@ -133,6 +133,7 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 			MemoryPages:  m.MemoryPages(),
 			Instances:    m.Instances,
 			Limits:       m.Limits,
+			Ungranted:    m.Ungranted,
 			OnTrap:       m.OnTrap,
 			Breaker:      m.Breaker,
 		})

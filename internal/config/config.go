@@ -43,6 +43,10 @@ type Module struct {
 	// Capabilities lists the groups of host functions that the module may call
 	// beyond the basic ones: "topics", "timers", "metrics".
 	Capabilities []string `koanf:"capabilities"`
+	// Ungranted says what becomes of a module that imports functions which
+	// Capabilities do not cover: "refuse" it, or "deny" the functions, which then
+	// answer so. Empty means "refuse".
+	Ungranted string `koanf:"ungranted"`
 	// Config is handed to the module's init event as JSON. Empty means {}.
 	Config map[string]any `koanf:"config"`
 	// KeepHeaders lists the request header fields that stay readable after the
@@ -85,6 +89,7 @@ var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "text", "json"}
 	onTrap     = []string{"close", "keep"}
+	ungranted  = []string{"refuse", "deny"}
 	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 )
 
@@ -165,6 +170,7 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 		bad(key+".instances", "%d is negative", m.Instances)
 	}
 	oneOf(bad, key+".on_trap", m.OnTrap, onTrap)
+	oneOf(bad, key+".ungranted", m.Ungranted, ungranted)
 	for _, section := range []struct {
 		key string
 		err error

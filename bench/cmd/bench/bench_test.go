@@ -131,25 +131,9 @@ func TestWeirIsStartedWithTheModuleOfTheWorkload(t *testing.T) {
 		if s.workload.Kind == "publish" {
 			want = "serve --listen a:1 --config x.yaml p.wasm"
 		}
-		path, args := command(o, s, "a:1")
-		if got := strings.Join(args, " "); path != "w" || got != want {
-			t.Errorf("%v: %s %s", s.workload, path, got)
+		if got := strings.Join(arguments(o, s, "a:1"), " "); got != want {
+			t.Errorf("%v: %s", s.workload, got)
 		}
-	}
-}
-
-func TestEveryServerHasTheSameEnvironment(t *testing.T) {
-	t.Setenv("GOGC", "off")
-	t.Setenv("GOMAXPROCS", "64")
-	env := environment(2)
-	var tuning []string
-	for _, kv := range env {
-		if strings.HasPrefix(kv, "GOGC=") || strings.HasPrefix(kv, "GOMAXPROCS=") {
-			tuning = append(tuning, kv)
-		}
-	}
-	if !slices.Equal(tuning, []string{"GOMAXPROCS=2"}) {
-		t.Errorf("got %q", tuning)
 	}
 }
 
