@@ -44,6 +44,7 @@ type Conn struct {
 	told      toldBits  // which life events the handler has had
 	pinged    bool      // our ping waits for any frame of the peer
 	peerGone  bool      // the socket read EOF or an error
+	cut       bool      // the socket failed, or the peer had its time: what is queued is not waited for
 	sawHangup bool      // readiness said that the peer hung up: read to the end
 	finSent   bool      // our side of the socket is closed
 	shaking   bool      // counted among the handshakes

@@ -22,14 +22,14 @@ func (c *Conn) checkDeadline(t *turn) {
 	case phaseClosing:
 		if t.now >= c.deadline {
 			c.linger(t)
-			c.deadline = t.now // it had its time
+			c.cut = true
 			return
 		}
 		c.srv.wheel.schedule(&c.node, c.deadline) // a stalled write had set it
 		return
 	case phaseLingering:
-		if t.now < c.deadline { // else step ends it
-			c.srv.wheel.schedule(&c.node, c.deadline)
+		if !c.lingered(t) { // else step ends it
+			c.await(t, c.deadline)
 		}
 		return
 	case phaseDead:
@@ -80,10 +80,17 @@ func (c *Conn) nextDeadline() int64 {
 // stalledSince is since when the frame at the head of the queue has waited for
 // a full socket; 0 when it does not.
 func (c *Conn) stalledSince() int64 {
+	_, at := c.backlog()
+	return at
+}
+
+// backlog reports whether anything that was sent is not out yet, and what
+// stalledSince says.
+func (c *Conn) backlog() (waits bool, stalledAt int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out == nil || !c.blocked {
-		return 0
+	if c.out != nil && c.blocked {
+		stalledAt = c.out.stalledAt
 	}
-	return c.out.stalledAt
+	return c.out != nil || c.writing, stalledAt
 }

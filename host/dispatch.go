@@ -49,14 +49,16 @@ func (t *turn) acquire(tn *tenant, c *Conn) verdict {
 	if t.bits&inGrant != 0 {
 		return t.takeGranted(tn, c)
 	}
-	if t.skipping {
-		return vSkip // the rest of the turn too, lest a message comes where its open was left out
-	}
-	switch tn.breaker.ask(t.now) {
-	case passNone:
-		return t.breakerOpen(tn, c)
-	case passTrial:
-		t.trial = tn
+	if c == nil || c.phase < phaseLingering { // a close is told in any case
+		if t.skipping {
+			return vSkip // the rest of the turn too, lest a message comes where its open was left out
+		}
+		switch tn.breaker.ask(t.now) {
+		case passNone:
+			return t.breakerOpen(tn, c)
+		case passTrial:
+			t.trial = tn
+		}
 	}
 	for {
 		gen := tn.current.Load()

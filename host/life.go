@@ -67,7 +67,10 @@ func (c *Conn) take(inline bool) (more bool) {
 // step does what the lane has to do, in the order in which events must be told.
 func (c *Conn) step(t *turn) verdict {
 	if t.bits&inReset != 0 {
-		c.peerGone = true
+		c.peerGone, c.cut = true, true
+	}
+	if t.bits&inFlushed != 0 && c.phase == phaseLingering {
+		c.await(t, t.now+int64(lingerTimeout)) // only now can the peer have heard us
 	}
 	if t.bits&inHangup != 0 {
 		c.sawHangup = true
@@ -102,10 +105,27 @@ func (c *Conn) step(t *turn) verdict {
 	if v := c.tellClose(t); v.stops() {
 		return v
 	}
-	if c.phase == phaseLingering && (c.peerGone || c.deadline <= t.now) {
+	if c.phase == phaseLingering && c.lingered(t) {
 		c.tearDown(t)
 	}
 	return vDone
+}
+
+// lingered reports that a lingering connection is over: its peer is gone or had
+// its time, and what was queued is out. A peer that has closed its side may still
+// read; as long as it does, it gets all of it.
+func (c *Conn) lingered(t *turn) bool {
+	waits, stalledAt := c.backlog()
+	switch {
+	case c.cut:
+		return true
+	case !waits:
+		return c.peerGone || t.now >= c.deadline
+	case stalledAt != 0:
+		return t.now-stalledAt >= int64(t.srv.opts.WebSocket.WriteTimeout)
+	default:
+		return false // somebody writes, and posts how it went
+	}
 }
 
 // tellOpen delivers the open event, once.
@@ -240,8 +260,17 @@ func (c *Conn) linger(t *turn) {
 	c.leaveHandshake()
 	c.phase = phaseLingering
 	c.dropAssembly()
-	c.deadline = t.now + int64(lingerTimeout)
-	c.srv.wheel.schedule(&c.node, c.deadline)
+	c.await(t, t.now+int64(lingerTimeout))
+}
+
+// await sets the end of a phase that is about to end, and has the wheel look.
+func (c *Conn) await(t *turn, deadline int64) {
+	c.deadline = deadline
+	next := deadline
+	if _, stalledAt := c.backlog(); stalledAt != 0 {
+		next = stalledAt + int64(t.srv.opts.WebSocket.WriteTimeout)
+	}
+	c.srv.wheel.schedule(&c.node, next)
 }
 
 // sendFIN half-closes a lingering connection once its queue is out.

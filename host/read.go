@@ -229,7 +229,7 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 // throwAway reads what a peer still sends after the end, so that its Close
 // frame and ours are not destroyed by a reset.
 func (c *Conn) throwAway(t *turn) verdict {
-	for !c.peerGone && t.now < c.deadline {
+	for !c.peerGone && !c.cut && t.now < c.deadline {
 		t.reader.Discard(t.reader.Buffered())
 		if t.bytes >= turnBytes {
 			return vMore

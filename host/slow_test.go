@@ -383,3 +383,63 @@ func TestAClientThatFloodsAndDoesNotReadEndsAlone(t *testing.T) {
 	}
 	l.close()
 }
+
+// A peer that says goodbye, by a Close frame or by ending its side, has not
+// stopped reading: over a slow link it still gets what it asked for before.
+func TestASlowLinkDoesNotCutTheLastWords(t *testing.T) {
+	said := strings.Repeat("y", 60_000)
+	for _, tc := range []struct {
+		name    string
+		goodbye func(c *labClient)
+		end     string // what follows the reply
+	}{
+		{"after a Close frame", func(c *labClient) { c.write(peerClose(1000, "")) }, closeFrame(1000, "")},
+		{"after the end of its side", func(c *labClient) { c.hangUp() }, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, withoutPings)
+			defer l.close()
+			c := l.connect("/")
+			c.stop(100)
+			c.say("echo " + said)
+			l.settle()
+			tc.goodbye(c)
+			l.settle()
+			for range 6 { // longer than a peer that has heard everything is waited for
+				l.pass(1300 * time.Millisecond)
+				c.give(9_000)
+				l.settle()
+			}
+			c.open()
+			l.settle()
+			if got := string(c.take()); got != textFrame(said)+tc.end {
+				t.Errorf("%d bytes arrived, ending in %q", len(got), got[max(0, len(got)-8):])
+			}
+			if tc.end != "" {
+				c.hangUp()
+			}
+			l.pass(2 * time.Second)
+			if !c.gone() {
+				t.Error("the connection stays")
+			}
+		})
+		t.Run(tc.name+" it may stop reading for the write timeout only", func(t *testing.T) {
+			l := newLab(t, withoutPings)
+			defer l.close()
+			c := l.connect("/")
+			c.stop(100)
+			c.say("echo " + said)
+			l.settle()
+			tc.goodbye(c)
+			l.settle()
+			l.pass(9 * time.Second)
+			if c.gone() {
+				t.Error("cut before its time")
+			}
+			l.pass(1500 * time.Millisecond)
+			if !c.gone() {
+				t.Error("the connection stays")
+			}
+		})
+	}
+}

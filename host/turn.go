@@ -252,6 +252,7 @@ func (s *source) Read(p []byte) (int, error) {
 		s.dry = true
 		c.peerGone = true
 		if !errors.Is(err, io.EOF) {
+			c.cut = true
 			s.turn.stats.resets.Add(1)
 		}
 	}

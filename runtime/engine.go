@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,9 +19,13 @@ import (
 
 // Options configure an Engine. The zero value is good.
 type Options struct {
-	// CacheDir keeps compiled code between starts. It is created with mode 0700, and must not be writable by others:
-	// what lies there is run as machine code. Empty keeps compiled code in memory only.
+	// CacheDir keeps compiled code between starts, at most some 512 MiB of it. It is created with mode 0700, and must not
+	// be writable by others: what lies there is run as machine code. "none" keeps compiled code in memory only. Empty
+	// means the folder weir in the user's own cache folder, where there is one.
 	CacheDir string `koanf:"cache_dir"`
+
+	// DefaultCacheDir is what an empty CacheDir means. Empty means "none".
+	DefaultCacheDir string `koanf:"-"`
 
 	// Interpreter runs guests in the interpreter, some ten to a hundred times slower than compiled. Where there is no
 	// compiler for the processor, that is done anyway.
@@ -158,7 +161,12 @@ func (e *Engine) openJail() (err error) {
 // openCache prepares the folder of compiled code, or the memory where none is configured. A jail needs a folder to hand
 // the code over.
 func (e *Engine) openCache() (err error) {
-	e.cacheDir = e.options.CacheDir
+	if e.cacheDir = e.options.CacheDir; e.cacheDir == "" {
+		e.cacheDir = e.options.DefaultCacheDir
+	}
+	if e.cacheDir == noCache {
+		e.cacheDir = ""
+	}
 	if e.cacheDir == "" && e.jail != nil {
 		if e.cacheDir, err = os.MkdirTemp("", "weir-compiled-"); err != nil {
 			return err
@@ -183,21 +191,6 @@ func (e *Engine) closeCache(ctx context.Context) error {
 		err = errors.Join(err, os.RemoveAll(e.cacheDir))
 	}
 	return err
-}
-
-// prepareCache makes or checks a folder for compiled code. wazero maps its files as code behind a checksum only.
-func prepareCache(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if others := info.Mode().Perm() & 0o022; others != 0 && goruntime.GOOS != "windows" {
-		return fmt.Errorf("%s has mode %04o: others could replace the code that runs; chmod 0700 it", dir, info.Mode().Perm())
-	}
-	return nil
 }
 
 // Load compiles a file, checks it against ABI 1 and the options, and starts one instance, which has not been given

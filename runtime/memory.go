@@ -15,8 +15,9 @@ func view(mem api.Memory, ptr, n uint32) ([]byte, bool) {
 
 // bytes decodes a pointer and a length that a guest passed, and charges for reading or filling them.
 func (c *callContext) bytes(ptr, n uint64) ([]byte, bool) {
-	c.meter.moved(uint32(n))
-	return view(c.mem, uint32(ptr), uint32(n))
+	p, ok := view(c.mem, uint32(ptr), uint32(n))
+	c.meter.moved(len(p))
+	return p, ok
 }
 
 // answer copies value to the guest's buffer if all of it fits, and returns what the function returns: the length of

@@ -18,9 +18,19 @@ import (
 // running guest meets the clock, its budget, the kill switch and Go's scheduler. A call that is over sooner than its
 // first quantum never reads a clock.
 
-// quantum is the fuel granted at once: some hundred microseconds of work, which is what a guest can hold up the
-// garbage collector, and by how much it can miss its deadline.
-const quantum = 100_000
+// Fuel is granted a quantum at a time. A guest holds its processor for one quantum: for so long the garbage collector
+// waits, and by so much a deadline can be missed. The first is small, some ten microseconds; while quanta are short they
+// grow, since each costs a look at the clock; when one takes long (its instructions were page faults, say) the next is
+// smaller. How the fuel of a call is cut into quanta does not change when it runs out.
+const (
+	firstQuantum  = 5_000
+	minQuantum    = 500
+	maxQuantum    = 100_000
+	shortQuantum  = 150_000   // ns: less, and the next one is larger
+	longQuantum   = 1_000_000 // ns: more, and the next one is smaller
+	quantumGrowth = 2
+	quantumShrink = 4
+)
 
 // Fuel that host functions cost the guest on top of its own: a call takes some 50 ns, a byte is moved in 0.1 ns. It is
 // what a guest would spend on as much work of its own.
@@ -71,14 +81,17 @@ type meter struct {
 	left int64             // fuel of the running call that was not granted yet
 	host int64             // fuel that host functions cost, not charged yet
 	due  int64             // by the clock; 0 = it was not read yet
+	seen int64             // the clock when it was read last, in this call
+	next int64             // the next quantum
 	hits int               // calls of host functions
 	most int               // and how many there may be
 }
 
 // begin starts a call. Hot path, 0 allocs (TestMessageAllocs).
 func (m *meter) begin(b budget) {
-	first := min(b.fuel, quantum)
+	first := min(b.fuel, firstQuantum)
 	m.max, m.left, m.host, m.due, m.hits = b, b.fuel-first, 0, 0, 0
+	m.next = firstQuantum
 	if m.fuel != nil {
 		m.fuel.Set(uint64(first))
 	}
@@ -93,7 +106,7 @@ func (m *meter) refuel(debt int64) int64 {
 		panic(errOutOfFuel)
 	}
 	m.check()
-	grant := min(m.left, quantum)
+	grant := min(m.left, m.next)
 	m.left -= grant
 	return grant
 }
@@ -104,13 +117,19 @@ func (m *meter) check() {
 	if m.kill.Load() {
 		panic(errKilled)
 	}
-	switch now := m.now(); {
-	case m.due == 0:
+	now := m.now()
+	switch took := now - m.seen; {
+	case m.due == 0: // how long the first quantum took is not known
 		m.due = now + m.max.nanos
 	case now >= m.due:
 		panic(errOutOfTime)
+	case took < shortQuantum:
+		m.next = min(m.next*quantumGrowth, maxQuantum)
+	case took > longQuantum:
+		m.next = max(m.next/quantumShrink, minQuantum)
 	}
 	goruntime.Gosched()
+	m.seen = m.now() // others have had their time; it counts against the deadline, but not against the quantum
 }
 
 // spent is the fuel of the call so far.
@@ -125,10 +144,10 @@ func (m *meter) spent() int64 {
 func (m *meter) hostCall() bool {
 	m.hits++
 	m.host += hostCallFuel
-	if m.host >= quantum {
+	if m.host >= maxQuantum {
 		m.left -= m.host
 		m.host = 0
-		if m.left < 0 && m.fuel != nil {
+		if m.left <= 0 && m.fuel != nil {
 			panic(errOutOfFuel)
 		}
 		m.check()
@@ -137,7 +156,7 @@ func (m *meter) hostCall() bool {
 }
 
 // moved charges n bytes that a host function reads or writes.
-func (m *meter) moved(n uint32) { m.host += int64(n / bytesPerHostFuel) }
+func (m *meter) moved(n int) { m.host += int64(n / bytesPerHostFuel) }
 
 // stopError is why refuel and check end a guest.
 type stopError struct {

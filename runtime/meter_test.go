@@ -70,7 +70,7 @@ func TestAGuestThatDoesNotEndIsStopped(t *testing.T) {
 func TestFuelEndsAGuestWhenTimeDoesNot(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, o Options) {
 		o.Now = func() int64 { return 0 }
-		m := load(t, newEngine(t, o), "spin", ModuleOptions{Instances: 1, Limits: Limits{Fuel: 3 * quantum}})
+		m := load(t, newEngine(t, o), "spin", ModuleOptions{Instances: 1, Limits: Limits{Fuel: 300_000}})
 		for _, arg := range []int64{spinLoop, spinFib, spinFill, spinTimes, spinRandoms} {
 			i := take(t, m)
 			_, err := i.Call(&fakeHost{}, EventText, 1, arg, 0)

@@ -98,7 +98,8 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 		budgets:    newBudgets(o.Limits),
 		logger:     e.logger.With("module", o.Name, "gen", o.Generation),
 		// Anonymous, because instances of one module live side by side; and started by us, in newInstance.
-		config: wazero.NewModuleConfig().WithName("").WithStartFunctions(),
+		// Without a source of its own, wazero seeds one for each instance, which takes longer than all the rest.
+		config: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(noRandom{}),
 		pool:   pool{max: instances, idle: make([]*Instance, 0, instances)},
 	}
 	m.logs.init(o.Limits.LogRate, e.now)

@@ -1,0 +1,56 @@
+package sim
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"weir/host"
+)
+
+// Await lets up to d of virtual time go by, and stops at the first moment at
+// which done holds. It asks whenever nothing is left to be done at a moment, the
+// present one first, and reports whether done held.
+func (w *World) Await(d time.Duration, done func() bool) bool {
+	end := w.clock.ns + int64(d)
+	for {
+		w.srv.Advance()
+		w.Settle()
+		if done() {
+			return true
+		}
+		at := end + 1
+		if t, ok := w.agenda.next(); ok {
+			at = min(at, t)
+		}
+		if t, ok := w.srv.Next(); ok {
+			at = min(at, t)
+		}
+		if w.broken != nil {
+			return false
+		}
+		if at > end {
+			break
+		}
+		w.clock.ns = max(at, w.clock.ns)
+	}
+	w.clock.ns = max(end, w.clock.ns)
+	w.srv.Advance()
+	w.Settle()
+	return done()
+}
+
+// Reload makes m the next generation of the module of its name, as
+// host.Server.Reload does, while every connection stays open.
+func (w *World) Reload(m host.Module) (host.Reloaded, error) {
+	if m.Instances == 0 {
+		m.Instances = instances
+	}
+	w.trace.note(w.clock.ns, -1, "reload", len(m.Wasm))
+	r, err := w.srv.Reload(context.Background(), m)
+	w.Settle()
+	return r, err
+}
+
+// Addr is the client's address, as the server sees it.
+func (c *Client) Addr() netip.AddrPort { return c.sock.addr }
