@@ -127,6 +127,13 @@ bench: build bench-tools ## compare weir with its peers, less than 10 minutes; w
 bench-quick: build bench-tools ## the same in less than a minute; decides nothing, writes nothing
 	cd bench && ../bin/bench -weir ../weir -peer ../bin/peer -quick $(BENCHFLAGS)
 
+.PHONY: bench-meter
+bench-meter: build bench-tools ## what metering costs, some four minutes (needs make tools); writes docs/bench
+	cd bench && ../bin/meter -weir ../weir -out ../docs/bench -clang '$(CLANG)' $(METERFLAGS)
+
+# More flags for meter, such as METERFLAGS='-only mandelbrot-C -rounds 3'.
+METERFLAGS ?=
+
 # More flags for bench, such as BENCHFLAGS='-only echo-1000x128 -servers weir,raw,gws'.
 BENCHFLAGS ?=
 

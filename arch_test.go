@@ -27,9 +27,10 @@ var mayImport = map[string][]string{
 	"host":               {"netpoll", "pool", "runtime", "internal/hist"},
 	"internal/sim":       {"runtime", "host"},
 	"internal/config":    {"netpoll", "pool", "runtime", "host"},
+	"internal/scenario":  {"internal/sim", "internal/config", "host", "runtime"},
 	"internal/admin":     {"netpoll", "pool", "runtime", "host", "internal/hist"},
-	"guest-sdk/weirtest": {"internal/sim", "internal/config", "host", "runtime"},
-	"internal/cli":       {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim"},
+	"guest-sdk/weirtest": {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
+	"internal/cli":       {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario"},
 	".":                  {"internal/cli"},
 }
 
@@ -47,6 +48,7 @@ var thirdParty = map[string]string{
 	"github.com/knadh/koanf":           "internal/config",
 	"github.com/goccy/go-yaml":         "internal/config",
 	"github.com/go-viper/mapstructure": "internal/config",
+	"github.com/coder/websocket":       "internal/cli",
 	"github.com/spf13/cobra":           "internal/cli",
 	"github.com/spf13/pflag":           "internal/cli",
 	"github.com/pelletier/go-toml":     "guest-sdk/gen",

@@ -13,18 +13,31 @@ import (
 )
 
 func main() {
+	if code, jailed := cli.Jail(os.Args, os.Environ(), os.Stdin, os.Stdout); jailed {
+		os.Exit(code)
+	}
 	signals := make(chan os.Signal, 2) // the second one must not be lost while the first is being served
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	cacheDir, _ := os.UserCacheDir() // an error means that there is none
 	os.Exit(cli.Run(context.Background(), cli.Env{
-		Args:     os.Args[1:],
-		Stdin:    os.Stdin,
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
-		Environ:  os.Environ(),
-		Terminal: isTerminal(os.Stderr),
-		Signals:  signals,
-		ReadFile: os.ReadFile,
-		Browse:   browse,
+		Args:          os.Args[1:],
+		Stdin:         os.Stdin,
+		Stdout:        os.Stdout,
+		Stderr:        os.Stderr,
+		Environ:       os.Environ(),
+		Terminal:      isTerminal(os.Stderr),
+		Signals:       signals,
+		StdinTerminal: isTerminal(os.Stdin),
+		ReadFile:      os.ReadFile,
+		ReadDir:       os.ReadDir,
+		MkdirAll:      os.MkdirAll,
+		WriteFile:     os.WriteFile,
+		Rename:        os.Rename,
+		Remove:        os.Remove,
+		CacheDir:      cacheDir,
+		LookPath:      exec.LookPath,
+		Exec:          (*exec.Cmd).Run,
+		Browse:        browse,
 	}))
 }
 

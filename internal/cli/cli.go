@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,8 +26,24 @@ type Env struct {
 	// Signals delivers what asks the process to stop. The first one drains, the
 	// second one ends at once. nil means that none come.
 	Signals <-chan os.Signal
+	// StdinTerminal says that Stdin is a terminal: somebody types.
+	StdinTerminal bool
 	// ReadFile reads configuration files and modules.
 	ReadFile func(name string) ([]byte, error)
+	// The rest of the file system, as package os has it. Only commands that make
+	// something need it.
+	ReadDir   func(name string) ([]fs.DirEntry, error)
+	MkdirAll  func(name string, mode fs.FileMode) error
+	WriteFile func(name string, data []byte, mode fs.FileMode) error
+	Rename    func(from, to string) error
+	Remove    func(name string) error
+	// CacheDir is a folder of the user's own for what can be made again. Empty: there
+	// is none.
+	CacheDir string
+	// LookPath finds a program, or says exec.ErrNotFound.
+	LookPath func(program string) (string, error)
+	// Exec runs a program until it ends.
+	Exec func(*exec.Cmd) error
 	// Browse opens a page in the user's browser. nil means that there is none.
 	Browse func(url string) error
 }
@@ -44,6 +62,7 @@ func Run(ctx context.Context, env Env) int {
 const rootLong = `weir is a WebSocket server that you program in WebAssembly.
 
 See it work:        weir demo
+Write a handler:    weir new chat --lang go
 Serve a handler:    weir serve handler.wasm
 Serve a whole site: weir serve --config weir.yaml`
 
@@ -74,11 +93,12 @@ func newRoot(env *Env) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start here:"},
 		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "clients", Title: "Clients:"},
 		&cobra.Group{ID: "other", Title: "Other:"},
 	)
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
-	root.AddCommand(newDemo(env), newServe(env), newVersion(env))
+	root.AddCommand(newDemo(env), newNew(env), newBuild(env), newServe(env), newConnect(env), newBench(env), newVersion(env))
 	return root
 }
 

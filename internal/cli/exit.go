@@ -14,7 +14,10 @@ const (
 	exitOK     = 0
 	exitFailed = 1  // the command failed, or was stopped at once by a second signal
 	exitUsage  = 2  // wrong usage, an invalid configuration, or a module that cannot be loaded
+	exitBuild  = 3  // a module does not build
+	exitPeer   = 5  // a server cannot be reached, or refuses the connection
 	exitBind   = 69 // an address cannot be bound (EX_UNAVAILABLE of sysexits.h)
+	exitBounds = 99 // a benchmark's threshold is crossed
 )
 
 // exitError is an error with the exit code that it means.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -24,6 +25,8 @@ type site struct {
 	modules []host.Module
 	http    http.Handler        // for requests that no route answers; nil = 404
 	ready   func(urls []string) // called once it listens; nil = nothing
+
+	cacheDir string // Env.CacheDir
 }
 
 // stack is a running server and what it stands on. Whoever starts it stops it.
@@ -45,6 +48,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 		stack *stack
 		err   error
 	}
+	s.cacheDir = env.CacheDir
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	started := make(chan result, 1)
@@ -126,6 +130,9 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 
 	engineOptions := s.config.Runtime
 	engineOptions.Logger = logger
+	if s.cacheDir != "" {
+		engineOptions.DefaultCacheDir = filepath.Join(s.cacheDir, "weir")
+	}
 	if st.engine, err = runtime.NewEngine(engineOptions); err != nil {
 		return nil, fmt.Errorf("start the engine: %w", err)
 	}

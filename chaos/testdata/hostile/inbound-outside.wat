@@ -1,0 +1,10 @@
+;; Returns a buffer that ends one byte behind its memory.
+;; rows: T-079
+;; expect: stopped abi
+(module
+  (memory (export "memory") 1)
+  (func (export "weir_abi_1") (result i64) (i64.const 0x8))
+  (func (export "weir_inbound") (param $n i32) (result i32)
+    (i32.sub (i32.const 65537) (local.get $n)))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (i32.const 0)))

@@ -1,0 +1,11 @@
+;; Loops for ever when a connection is gone: nobody waits for the answer any more.
+;; rows: T-072 T-089
+;; provoke: close
+;; expect: stopped timeout|fuel
+(module
+  (memory (export "memory") 1)
+  (func (export "weir_abi_1") (result i64) (i64.const 0x20))
+  (func (export "weir_inbound") (param i32) (result i32) (i32.const 1024))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (loop $for (br $for))
+    (i32.const 0)))

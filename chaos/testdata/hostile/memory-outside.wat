@@ -1,0 +1,10 @@
+;; Writes behind its memory.
+;; rows: T-081
+;; expect: stopped trap
+(module
+  (memory (export "memory") 1)
+  (func (export "weir_abi_1") (result i64) (i64.const 0x8))
+  (func (export "weir_inbound") (param i32) (result i32) (i32.const 1024))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (i32.store (i32.const 65533) (i32.const 1))
+    (i32.const 0)))

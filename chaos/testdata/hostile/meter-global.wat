@@ -1,0 +1,12 @@
+;; Writes to the globals that follow its own, where a meter would keep its fuel.
+;; rows: T-088
+;; wat2wasm: --no-check
+;; expect: load-refused "global 1"
+(module
+  (memory (export "memory") 1)
+  (global (mut i64) (i64.const 0))
+  (func (global.set 1 (i64.const 0x7fffffffffffffff)))
+  (func (export "weir_abi_1") (result i64) (i64.const 0x8))
+  (func (export "weir_inbound") (param i32) (result i32) (i32.const 1024))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (i32.const 0)))

@@ -1,0 +1,9 @@
+;; Loops for ever when it is asked for its events.
+;; rows: T-072
+;; expect: load-refused "weir_abi_1: (ran longer than|spent more than)"
+(module
+  (memory (export "memory") 1)
+  (func (export "weir_abi_1") (result i64) (loop $for (br $for)) (i64.const 8))
+  (func (export "weir_inbound") (param i32) (result i32) (i32.const 1024))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (i32.const 0)))
