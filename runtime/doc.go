@@ -15,20 +15,23 @@
 //
 // # What a guest cannot do
 //
-// It cannot grow its memory past its module's limit, reach a function that the operator did not grant (such a function
-// links, and answers denied), or make the host read or write outside its memory: every pointer is checked (memory.go),
-// and a bad one is an error status. A trap ends the instance, which its user must then discard: a guest that stopped
-// half-way has half-done state. It never ends the process. A panic of a Host does: it is our own mistake, and it is
-// not mistaken for the guest's.
+// It cannot grow its memory past its module's limit or the budget of all guests, reach a function that the operator did
+// not grant (a module that imports one is refused, or gets one that answers denied), or make the host read or write
+// outside its memory: every pointer is checked (memory.go), and a bad one is an error status. It cannot run, call or
+// recurse without end: its code was rewritten at load to spend fuel (admit.go, meter.go), and who runs out of fuel, time
+// or stack is stopped. A trap ends the instance, which its user must then discard: a guest that stopped half-way has
+// half-done state. It never ends the process. A panic of a Host does: it is our own mistake, and it is not mistaken for
+// the guest's.
 //
-// Compiled code cannot be interrupted from outside: until metering is written into modules at load, a guest that
-// loops holds its caller.
+// A file cannot hurt the compiler: internal/wasm bounds what is in it, and where the system can, a child process
+// compiles it first (jail.go).
 //
 // # Goroutines
 //
 // Engine and Module may be used by any goroutine. An Instance belongs to the goroutine that took it; two at once in
 // one instance would crash the process, so it panics instead. A Host is called on the goroutine of the call. The
-// package starts no goroutine, and uses no finalizer: a retired Module closes when its last user leaves.
+// package uses no finalizer: a retired Module closes when its last user leaves. It starts no goroutine that outlives the
+// call, but what os/exec needs while a jail runs.
 //
 // # Memory of a guest
 //
