@@ -10,6 +10,8 @@ MODULES := $(sort $(patsubst ./%,%,$(patsubst %/,%,$(dir $(shell find . -name go
 # More flags for go test, such as TESTFLAGS='-run Echo'.
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
+SEEDS     ?= 20000
+FROM      ?= 1
 
 # 2026.2.2
 STATICCHECK_VERSION := v0.8.2
@@ -43,6 +45,14 @@ test: ## every test of every module; names what it skips for want of a tool
 race: ## the tests under the race detector (needs a C compiler)
 	$(call go_test,.,-race,race)
 
+.PHONY: soak
+soak: ## the simulator for SEEDS (20000) seeds from FROM (1) on
+	WEIR_SIM_SEEDS=$(SEEDS) WEIR_SIM_FROM=$(FROM) $(GO) test ./internal/sim -run TestRandomSeeds -count=1 -timeout 2h -v
+
+.PHONY: test-heap
+test-heap: ## guest memory as on systems without mmap
+	@$(GO) test -json -tags guestheap -run 'Memor|Guests|Recycled' ./runtime | $(GO) run ./.ci/summary.go -label test-heap $(if $(TOTALS),-append '$(TOTALS)')
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@GO='$(GO)' .ci/fuzz '$(FUZZTIME)' $(MODULES)
@@ -69,8 +79,9 @@ clean: ## remove what the other targets leave here
 ##@ Generated files
 
 .PHONY: abi
-abi: ## the ABI's tables and bindings, from guest-sdk/abi.toml
+abi: ## the ABI's tables and bindings, from guest-sdk/abi.toml, and the SDK that weir new writes
 	$(GO) run ./guest-sdk/gen
+	$(GO) generate ./guest-sdk
 
 .PHONY: abi-check
 abi-check: ## fail if they have drifted from it

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -17,24 +19,16 @@ const drainPerConn = 2 * time.Millisecond
 // Drain ends the server in good order: it stops accepting, tells handlers that
 // want to know, lets messages that have come be answered, then sends Close
 // frames (1001) spread over time with jitter. It returns when every connection
-// is gone and every module was told. At the drain's timeout, or when ctx ends, what is left is cut and an
-// error returned. Close must follow.
+// is gone and every module was told. At the drain's timeout, or when ctx ends,
+// what is left is cut and an error returned. Close must follow.
 func (s *Server) Drain(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timeout := s.opts.Drain.Timeout
 	start := s.clock.Mono()
-	s.drainEnds.Store(start + int64(timeout))
 	limit := s.at(start+int64(timeout), cancel)
 	defer s.wheel.cancel(&limit.node)
-
-	s.refusing.Store(true)
-	s.stopAccepting()
-	for _, tn := range s.tenants {
-		tn.wakeUp(inDrain)
-	}
-	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
-	s.sendAway(start)
+	s.beginDrain(start)
 
 	web := make(chan struct{})
 	go func() { // ends by ctx at the latest
@@ -62,6 +56,23 @@ func (s *Server) Drain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beginDrain is what a drain does at once, at the time start.
+func (s *Server) beginDrain(start int64) {
+	s.drainEnds.Store(start + int64(s.opts.Drain.Timeout))
+	s.refuse()
+	for _, name := range slices.Sorted(maps.Keys(s.tenants)) { // in an order that repeats
+		s.tenants[name].wakeUp(inDrain)
+	}
+	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
+	s.sendAway(start)
+}
+
+// refuse lets nobody in any more.
+func (s *Server) refuse() {
+	s.refusing.Store(true)
+	s.stopAccepting()
 }
 
 // sendAway asks every connection to close, each at its own random moment of the

@@ -1,10 +1,8 @@
 package host
 
 import (
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"weir/netpoll"
@@ -120,21 +118,12 @@ func (s *Server) Next() (monoNs int64, ok bool) { return s.wheel.next() }
 // Stats().Open is 0; Close must follow.
 func (s *Server) BeginDrain() {
 	start := s.clock.Mono()
-	end := start + int64(s.opts.Drain.Timeout)
-	s.drainEnds.Store(end)
-	s.at(end, s.cutAll)
-	s.refusing.Store(true)
-	s.stopAccepting()
-	for _, name := range slices.Sorted(maps.Keys(s.tenants)) {
-		s.tenants[name].wakeUp(inDrain)
-	}
-	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
-	s.sendAway(start)
+	s.at(start+int64(s.opts.Drain.Timeout), s.cutAll)
+	s.beginDrain(start)
 }
 
 // BeginClose does what Close begins with, as BeginDrain does for Drain.
 func (s *Server) BeginClose() {
-	s.refusing.Store(true)
-	s.stopAccepting()
+	s.refuse()
 	s.cutAll()
 }

@@ -257,9 +257,7 @@ func (s *Server) stopAccepting() {
 // instance is back.
 func (s *Server) Close() error {
 	s.once.Do(func() {
-		s.refusing.Store(true)
-		s.stopAccepting()
-		s.cutAll()
+		s.BeginClose()
 		if s.web != nil {
 			s.web.close()
 		}
