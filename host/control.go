@@ -130,23 +130,21 @@ func (c *Conn) close(t *turn, end closeInfo) {
 
 // seal queues a Close frame behind everything sent so far.
 func (c *Conn) seal(t *turn, code uint16, reason string, dropRest bool) {
-	if t.claim() {
+	c.mu.Lock()
+	if t.claimLocked() {
+		c.sealed = true // in one step with the claim: what comes between would follow the Close frame
+		c.mu.Unlock()
 		t.own = appendClose(t.own[:t.ownDone], code, reason)
 		t.ownDone = len(t.own)
-		c.mu.Lock()
-		c.sealed = true
+		return
+	}
+	if c.sealed || c.dead {
 		c.mu.Unlock()
 		return
 	}
 	size := len(appendClose(t.own[t.ownDone:t.ownDone], code, reason))
 	frame := pool.Take(size)
 	appendClose(frame.B[:0], code, reason)
-	c.mu.Lock()
-	if c.sealed || c.dead {
-		c.mu.Unlock()
-		frame.Release()
-		return
-	}
 	c.sealLocked(frame, dropRest)
 	c.mu.Unlock()
 	c.flush()

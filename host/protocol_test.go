@@ -1029,7 +1029,9 @@ func TestIndependentClientsAreKeptAliveByTheirPongs(t *testing.T) {
 	mute := w.raw()
 	mute.upgrade()
 	w.until("all are open", func(s Stats) bool { return s.Upgraded == 3 })
+	const pong, alive = 6, 6 + 5 // bytes of the wire
 	for i := range 3 {
+		before := w.srv.Stats().BytesReceived
 		w.pass(25*time.Second + wheelTick)
 		mute.expect("\x89\x00")
 		mute.send(frame(0x8A, ""))
@@ -1039,14 +1041,17 @@ func TestIndependentClientsAreKeptAliveByTheirPongs(t *testing.T) {
 				t.Fatalf("%s heard %q", c.name, got)
 			}
 		}
+		// A pong that came after the next step of the clock would put the next ping off.
+		w.until("everybody's pong is heard", func(s Stats) bool { return s.BytesReceived >= before+3*pong+2*alive })
 	}
 	before := w.srv.Stats().BytesReceived
 	w.pass(25*time.Second + wheelTick)
 	mute.expect("\x89\x00")
+	w.until("everybody is pinged once more", func(s Stats) bool { return s.Pings == 3*4 })
 	for _, c := range clients {
 		c.echo(t, true, []string{"alive"})
 	}
-	w.until("both clients' pongs are heard", func(s Stats) bool { return s.BytesReceived >= before+2*(6+6+5) })
+	w.until("both clients' pongs are heard", func(s Stats) bool { return s.BytesReceived >= before+2*(pong+alive) })
 	w.pass(10*time.Second + wheelTick)
 	if got := mute.rest(); got != "" {
 		t.Errorf("the client that did not answer was told %q", got)

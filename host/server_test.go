@@ -44,6 +44,8 @@ func TestEffectsAreAllOrNothing(t *testing.T) {
 		listener.say("publish room now")
 		listener.want("now")
 		listener.ws.Close()
+		bad.ws.Close()
+		w.until("both are gone, and the room with them", func(s Stats) bool { return s.Open == 0 })
 	}
 	if got := w.srv.Stats().HandlerFailures; got != 2 {
 		t.Errorf("%d handler failures are counted, want 2", got)
@@ -77,6 +79,9 @@ func TestRepliesLeaveInCommitOrder(t *testing.T) {
 func TestPublishReachesMembersOnly(t *testing.T) {
 	w := start(t)
 	ann, bob, eve := w.dial("/?open=join+room"), w.dial("/?open=join+room"), w.dial("/?open=join+other")
+	for _, c := range []*client{bob, eve} { // the open event may come after the client's side is open
+		c.want(c.echo("in"))
+	}
 	ann.say("?publish room to all")
 	bob.want("to all")
 	got := map[string]bool{ann.hear(): true, ann.hear(): true}
@@ -92,12 +97,12 @@ func TestPublishReachesMembersOnly(t *testing.T) {
 	if got := eve.ask("count room"); got != "count=1" {
 		t.Errorf("%s after one left", got)
 	}
-	ann.ws.Close()
 	watcher := w.dial("/?open=join+gone")
-	_ = watcher
+	watcher.want(watcher.echo("in"))
 	// A dropped connection leaves its topics and its close event is told once.
+	ann.ws.Close()
 	eve.ws.Close()
-	watcher.want("closed 1006 unclean ")
+	watcher.want("closed 1006 unclean ", "closed 1006 unclean ")
 	if got := watcher.ask("count other"); got != "count=0" {
 		t.Errorf("%s after the last left", got)
 	}

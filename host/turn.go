@@ -178,14 +178,19 @@ func (t *turn) spent() bool {
 // straight from own. It fails when frames of others wait already: then replies
 // queue behind them. Frames thus leave in commit order.
 func (t *turn) claim() bool {
+	t.conn.mu.Lock()
+	defer t.conn.mu.Unlock()
+	return t.claimLocked()
+}
+
+// claimLocked is claim for who holds the connection's mu.
+func (t *turn) claimLocked() bool {
 	c := t.conn
-	c.mu.Lock()
 	free := c.out == nil && !c.sealed && !c.dead && (t.claimed || !c.writing && !c.blocked)
 	if free {
 		c.writing = true
 		t.claimed = true
 	}
-	c.mu.Unlock()
 	return free
 }
 

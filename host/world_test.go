@@ -41,8 +41,9 @@ type setup struct {
 	clock   *labClock // nil: the system's; else time goes by in world.pass only
 }
 
-// testSetup leaves out what only tests of it want: the breaker, and the end of a
-// wait for an instance.
+// testSetup leaves out what only tests of it want: the breaker, the end of a
+// wait for an instance, and that of a handler by time. Fuel ends one that loops,
+// however busy the machine is.
 func testSetup() *setup {
 	return &setup{
 		opts: Options{
@@ -52,6 +53,7 @@ func testSetup() *setup {
 		},
 		modules: []Module{{
 			Name: "puppet", Wasm: puppet, Capabilities: runtime.CapabilityTopics | runtime.CapabilityTimers, KeepHeaders: []string{"X-Kept"},
+			Limits:  runtime.Limits{Timeout: time.Minute, OpenTimeout: time.Minute, StartTimeout: time.Minute},
 			Breaker: BreakerOptions{Traps: -1},
 		}},
 	}
