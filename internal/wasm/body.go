@@ -1,15 +1,25 @@
 package wasm
 
+import "math"
+
 // frame is a block that is open while a function's code is walked.
 type frame struct {
 	op    op  // block, loop, if, else; opCall stands for the function itself
 	arity int // values that a branch to it takes along
+
+	// See effort.accesses: at the start, and the least of those of the branches to its end.
+	start, least int
+	dead         bool // the block itself cannot be reached
 }
 
 // codeChecker checks function bodies, one after the other. It keeps its buffers.
 type codeChecker struct {
 	d      decoder
 	frames []frame
+	effort effort
+	total  int // effort of all functions so far
+
+	mutableGlobals int // of the module
 }
 
 // body reads the code of a function: its locals, then instructions. start is where it begins in the file.
@@ -53,7 +63,8 @@ func (r *reader) instructions(function int, b *body, locals int) bool {
 	c := &r.code
 	limits := &r.m.limits
 	c.d = decoder{code: b.code, labels: c.d.labels, most: limits.BranchTable}
-	c.frames = append(c.frames[:0], frame{op: opCall, arity: len(r.m.FunctionType(function).Results)})
+	c.frames = append(c.frames[:0], frame{op: opCall, arity: len(r.m.FunctionType(function).Results), least: math.MaxInt})
+	c.effort.reset(locals, len(r.m.globals))
 	var in instruction
 	report := func(format string, args ...any) { r.add(r.section, b.at+in.at, function, format, args...) }
 	within := func(what string, i uint32, n int, ids ...int) bool {
@@ -74,6 +85,7 @@ func (r *reader) instructions(function int, b *body, locals int) bool {
 		if in.op != opEnd && opcodes[in.op].usesMemory() && r.m.memory == nil && r.trust(sectionMemory) {
 			report("there is no memory")
 		}
+		c.effort.note(&in, c.frames, c.mutableGlobals)
 		switch opcodes[in.op].imm {
 		case immNone:
 			switch in.op {
@@ -96,7 +108,7 @@ func (r *reader) instructions(function int, b *body, locals int) bool {
 				return false
 			}
 			params, results := r.m.blockArity(in.block)
-			f := frame{op: in.op, arity: results}
+			f := frame{op: in.op, arity: results, start: c.effort.accesses, least: math.MaxInt, dead: c.effort.dead}
 			if in.op == opLoop {
 				f.arity = params
 			}
@@ -141,6 +153,12 @@ func (r *reader) instructions(function int, b *body, locals int) bool {
 		}
 		r.m.uses.note(in.op)
 	}
+	effort := c.effort.total()
+	c.total += effort
+	if effort > limits.FunctionEffort {
+		in.at = 0
+		report("would take too long to compile: effort %d, at most %d is allowed", effort, limits.FunctionEffort)
+	}
 	if c.d.pos != len(b.code) {
 		in.at = c.d.pos
 		report("%d bytes are left over behind its end", len(b.code)-c.d.pos)
@@ -165,6 +183,8 @@ func (u *uses) note(o op) {
 	switch o {
 	case opTableSet, opTableGrow, opTableFill, opTableCopy, opTableInit:
 		u.tableMutation = true
+	case opDataDrop, opElemDrop:
+		u.segmentDrop = true
 	case opMemoryGrow:
 		u.memoryGrow = true
 	}

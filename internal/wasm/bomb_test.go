@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -93,7 +94,9 @@ func bombs() []bomb {
 			sec(sectionMemory, vec([]byte{0, 1})), sec(sectionData, u(99_999), rep(99_999, in(0, 0x41, 0, 0x0b, 0))))},
 		{"exports", file(
 			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, vec(u(0))),
-			sec(sectionExport, u(1000), each(1000, func(i int) []byte { return cat(str(string(bytes.Repeat([]byte{'a' + byte(i%26)}, 1000))+string(rune('a'+i/26))), in(0, 0)) })),
+			sec(sectionExport, u(1000), each(1000, func(i int) []byte {
+				return cat(str(string(bytes.Repeat([]byte{'a' + byte(i%26)}, 1000))+string(rune('a'+i/26))), in(0, 0))
+			})),
 			sec(sectionCode, vec(code(noLocals))))},
 		{"types", file(sec(sectionType, u(9_999), rep(9_999, fn(bytes.Repeat([]byte{i64}, 255), bytes.Repeat([]byte{i64}, 32)))))},
 		{"tables", file(sec(sectionTable, u(4), rep(4, cat(in(0x70, 0), u(65_536)))))},
@@ -110,8 +113,9 @@ func bombs() []bomb {
 	}
 }
 
-// inJail compiles a module in a child process with limits on memory and time.
-func inJail(t testing.TB, file []byte) (output string, ok bool) {
+// inJail compiles a module in a child process with limits on memory and time. A module that the engine refuses is
+// fine.
+func inJail(t testing.TB, file []byte) (report string, ok bool) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -121,23 +125,114 @@ func inJail(t testing.TB, file []byte) (output string, ok bool) {
 	cmd.Env = append(os.Environ(), jailVariable+"=1")
 	cmd.Stdin = bytes.NewReader(file)
 	out, err := cmd.CombinedOutput()
-	return string(out), err == nil
+	code := cmd.ProcessState.ExitCode()
+	return fmt.Sprintf("%v: %s", err, out), code == jailCompiled || code == jailRefused
 }
 
-func TestBombProbe(t *testing.T) {
+// dear are files that are as dear to compile as the limits allow, each in another way.
+func dear() []bomb {
+	rep := func(n int, b ...[]byte) []byte { return slices.Repeat(cat(b...), n) }
+	locals := func(n int) []byte { return vec(cat(u(n), []byte{i32})) }
+	get := func(i int) []byte { return cat(in(0x20), u(i)) }
+	each := func(n int, f func(i int) []byte) []byte {
+		var b []byte
+		for i := range n {
+			b = append(b, f(i)...)
+		}
+		return b
+	}
+	end, drop := in(0x0b), in(0x1a)
+	ifs := code(locals(1000), rep(1500, get(0), in(0x04, 0x40), end), each(1000, func(i int) []byte { return cat(get(i), drop) }))
+	return []bomb{
+		{"functions with many ifs and locals", file(
+			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, u(4), rep(4, u(0))),
+			sec(sectionCode, vec(ifs, ifs, ifs, ifs)))},
+		{"ifs that set locals in a loop", oneFunction(locals(900), in(0x03, 0x40),
+			each(650, func(i int) []byte { return cat(get(0), in(0x04, 0x40), get((i+1)%900), in(0x21), u(i%900), end) }),
+			each(900, func(i int) []byte { return cat(get(i), drop) }), get(0), in(0x0d, 0), end)},
+		{"branches", oneFunction(vec(), in(0x02, 0x40), rep(8_500, in(0x41, 0, 0x0d, 0)), end)},
+		{"labels of br_table", oneFunction(vec(), rep(14, in(0x02, 0x40, 0x41, 0, 0x0e), u(16_000), rep(16_000, in(0)), in(0), end))},
+		{"indirect calls", file(
+			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, vec(u(0))), sec(sectionTable, vec(cat(in(0x70, 0), u(10)))),
+			sec(sectionCode, vec(code(vec(), rep(45_000, in(0x41, 0, 0x11, 0, 0))))))},
+		{"loads and branches", oneFunction(locals(1), in(0x02, 0x40), rep(4_000, get(0), in(0x28, 2, 0, 0x22, 0, 0x0d, 0)), end)},
+		{"calls and mutable globals", file(
+			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, vec(u(0))),
+			sec(sectionGlobal, u(1000), rep(1000, in(i32, 1, 0x41, 0, 0x0b))),
+			sec(sectionCode, vec(code(vec(), rep(2_900, in(0x10, 0))))))},
+		{"nested loops", oneFunction(locals(1), rep(900, in(0x03, 0x40)), get(0), in(0x0d, 0), rep(900, end))},
+		{"loops one after the other", oneFunction(locals(1), rep(1_900, in(0x03, 0x40), get(0), in(0x0d, 0), end))},
+		{"functions and locals", file(
+			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, u(6_000), rep(6_000, u(0))),
+			sec(sectionCode, u(6_000), rep(6_000, code(locals(4_096)))))},
+		{"functions and globals", file(
+			sec(sectionType, vec(fn(nil, nil))), sec(sectionFunction, u(37_000), rep(37_000, u(0))),
+			sec(sectionGlobal, u(10_000), rep(10_000, in(i32, 1, 0x41, 0, 0x0b))),
+			sec(sectionCode, u(37_000), rep(37_000, code(vec()))))},
+	}
+}
+
+// A module that is admitted compiles within the jail that strangers' modules are compiled in.
+func TestAdmittedModulesCompile(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("takes half a minute of processor time, and the race detector needs more memory than the jail has")
+	}
 	for _, b := range bombs() {
-		m, problems := Read(b.file, DefaultLimits())
+		t.Run(b.name, func(t *testing.T) {
+			if m, problems := Read(b.file, DefaultLimits()); problems == nil {
+				compileInJail(t, m)
+			}
+		})
+	}
+	for _, b := range dear() {
+		t.Run("as dear as allowed: "+b.name, func(t *testing.T) { compileInJail(t, must(t, b.file)) })
+	}
+}
+
+func compileInJail(t *testing.T, m *Module) {
+	t.Helper()
+	out, err := m.Meter(MeterOptions{StackBytes: 1 << 29})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, ok := inJail(t, out)
+	if !ok {
+		t.Errorf("the jail ended with %.300s", report)
+	}
+	t.Log(report)
+}
+
+// FuzzAdmitted looks for modules that are admitted and too dear to compile.
+func FuzzAdmitted(f *testing.F) {
+	if raceEnabled {
+		f.Skip("the race detector needs more memory than the jail has")
+	}
+	for _, b := range bombs() {
+		if len(b.file) < 50_000 {
+			f.Add(b.file)
+		}
+	}
+	for _, s := range samples(f) {
+		if len(s) < 50_000 {
+			f.Add(s)
+		}
+	}
+	f.Fuzz(func(t *testing.T, source []byte) {
+		m, problems := Read(source, DefaultLimits())
 		if problems != nil {
-			t.Logf("%-45s %8d bytes: refused: %v", b.name, len(b.file), problems[0])
-			continue
+			return
 		}
-		out, err := m.Meter(MeterOptions{StackBytes: 1 << 29})
-		if err != nil {
-			t.Logf("%-45s: %v", b.name, err)
-			continue
+		if out, err := m.Meter(MeterOptions{StackBytes: 1 << 29}); err == nil {
+			if report, ok := inJail(t, out); !ok {
+				t.Error(report)
+			}
 		}
-		s, ok := inJail(t, b.file)
-		s2, ok2 := inJail(t, out)
-		t.Logf("%-45s %8d bytes: %v %.90q metered %v %.90q", b.name, len(b.file), ok, s, ok2, s2)
+	})
+}
+
+func TestReadIsQuick(t *testing.T) {
+	// No time is measured: what is not near-linear would take this test hours.
+	for _, b := range append(bombs(), dear()...) {
+		Read(slices.Concat(b.file, bytes.Repeat(sec(0, str("x")), 100_000)), DefaultLimits())
 	}
 }

@@ -1,5 +1,7 @@
 package wasm
 
+import "math"
+
 // stackPlan is what is known about a module's calls before it runs: which functions may recurse and what they take of
 // the stack, and which are so small that their callers pay for them.
 type stackPlan struct {
@@ -57,12 +59,13 @@ func (p *stackPlan) summarize() {
 			take(c)
 		}
 	}
-	d := decoder{most: 1 << 30}
+	d := decoder{most: math.MaxInt32}
+	var size frameSize
 	var in, before instruction
 	for i := range p.m.bodies {
 		b, s := &p.m.bodies[i], &p.calls[i]
 		d.code, d.pos = b.code, 0
-		var size frameSize
+		size.reset(b.localCount(p.m.FunctionType(len(p.m.imports) + i)))
 		for before = (instruction{}); d.pos < len(d.code); before = in {
 			if err := d.next(&in); err != nil {
 				panic("wasm: code changed since it was read: " + err.Error())
@@ -84,7 +87,7 @@ func (p *stackPlan) summarize() {
 				s.lengths = s.lengths || in.op.hasLength() && !constantLength(&in, &before)
 			}
 		}
-		s.frame = size.bytes(p.m, i)
+		s.frame = size.bytes(p.m.FunctionType(len(p.m.imports) + i))
 	}
 }
 
@@ -213,14 +216,14 @@ func (p *stackPlan) component(g *callGraph, component []int32, path []int) {
 	// Types come first: what they lead to is decided, or counts and takes nothing here.
 	for _, v := range component {
 		if int(v) >= len(p.calls) {
-			path[v] = below(g, v, path)
+			path[v] = g.longest(v, path)
 		}
 	}
 	for _, v := range component {
 		if int(v) >= len(p.calls) {
 			continue
 		}
-		below := below(g, v, path)
+		below := g.longest(v, path)
 		s := &p.calls[v]
 		if s.lengths {
 			below = max(below, helperFrame)
@@ -238,12 +241,13 @@ func (p *stackPlan) component(g *callGraph, component []int32, path []int) {
 	}
 }
 
-// below returns the longest path from what a node leads to.
-func below(g *callGraph, v int32, path []int) (longest int) {
+// longest returns the longest path from what a node leads to.
+func (g *callGraph) longest(v int32, path []int) int {
+	most := 0
 	for _, w := range g.edges[v] {
-		longest = max(longest, path[w])
+		most = max(most, path[w])
 	}
-	return longest
+	return most
 }
 
 func (p *stackPlan) mayBeFree(s *callSummary) {

@@ -21,17 +21,16 @@ type Limits struct {
 	Elements       int // element segments
 	ElementEntries int // of all element segments
 
-	BodyBytes      int // one function's code
-	Locals         int // one function's locals, its parameters among them
-	Nesting        int // blocks, loops and ifs within each other
-	BranchTable    int // targets of one br_table
-	FunctionEffort int // estimate of what one function costs to compile, see below
-	ModuleEffort   int // the same for all functions
-}
+	BodyBytes   int // one function's code
+	Locals      int // one function's locals, its parameters among them
+	Nesting     int // blocks, loops and ifs within each other
+	BranchTable int // targets of one br_table
 
-// Effort estimates a compiler's work, in units of one instruction. An optimising compiler is not linear in the length
-// of its input: it tracks each variable through each block, passes a branch's operands to each of its targets, and
-// visits a loop's blocks again for each loop around it.
+	// Effort estimates what code costs to compile, in units of about 100 ns and 100 bytes. A compiler is not linear in
+	// the length of its input: some kilobytes of blocks, loops and variables can keep it busy for minutes.
+	FunctionEffort int // one function
+	ModuleEffort   int // all functions
+}
 
 // DefaultLimits returns the limits that strangers' modules are held to.
 func DefaultLimits() Limits {
@@ -58,7 +57,7 @@ func DefaultLimits() Limits {
 		Locals:         4_096,
 		Nesting:        1_024,
 		BranchTable:    16_384,
-		FunctionEffort: 1 << 62,
-		ModuleEffort:   1 << 62,
+		FunctionEffort: 12_000_000, // the largest function of a handler in Go has 400,000
+		ModuleEffort:   50_000_000, // a handler in Go has some 13,000,000
 	}
 }

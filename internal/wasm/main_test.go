@@ -54,11 +54,11 @@ func jail() int {
 		fmt.Fprintln(os.Stderr, err)
 		return jailBroken
 	}
-	start := time.Now()
 	err = compile(file)
 	var usage syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
-	fmt.Printf("%v, %d MiB", time.Since(start).Round(time.Millisecond), usage.Maxrss>>10)
+	cpu := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	fmt.Printf("%v of processor time, %d MiB", cpu.Round(time.Millisecond), usage.Maxrss>>10)
 	if err != nil {
 		fmt.Printf(", %.300v", err)
 		return jailRefused

@@ -40,6 +40,9 @@ const defaultStackBytes = 1 << 20
 type MeterOptions struct {
 	// StackBytes bounds how deep calls may nest, by an estimate of what compiled code takes. 0 means 1 MiB.
 	StackBytes int
+	// ExportGlobals exports every mutable global, as [MeterGlobal] and its index. Then all of an instance's state can be
+	// read and set from outside, unless HiddenState says otherwise.
+	ExportGlobals bool
 }
 
 // Meter returns the module rewritten so that it cannot run on unchecked. It does the same as before, as long as fuel
@@ -69,6 +72,9 @@ func (m *Module) Meter(o MeterOptions) ([]byte, error) {
 			r.stack.most, r.stack.deepest, m.FunctionName(r.stack.deepest), o.StackBytes)
 	}
 	r.declare()
+	if o.ExportGlobals {
+		r.exportGlobals()
+	}
 	for i := range m.bodies {
 		r.out.bodies[i] = r.body(i)
 	}
@@ -129,6 +135,7 @@ func (r *rewriter) declare() {
 		out.exports[i] = e
 	}
 	out.exports = append(out.exports, Export{Name: MeterFuel, Kind: KindGlobal, Index: r.fuel})
+	out.data = mergeData(m)
 
 	if m.start >= 0 {
 		out.start = int(r.function(uint32(m.start)))
@@ -152,6 +159,11 @@ func (r *rewriter) declare() {
 	out.names = make(map[uint32]string, len(m.names)+1)
 	for i, name := range m.names {
 		out.names[r.function(i)] = name
+	}
+	for _, e := range m.exports { // a stack is easier to read with these than with numbers, which have changed
+		if e.Kind == KindFunction && m.names[e.Index] == "" {
+			out.names[r.function(e.Index)] = e.Name
+		}
 	}
 	out.bodies = make([]body, len(m.bodies))
 }

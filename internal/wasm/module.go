@@ -183,16 +183,25 @@ type body struct {
 	at     int    // offset of code in the file
 }
 
+// localCount returns how many parameters and locals a function of that type has.
+func (b *body) localCount(t FuncType) int {
+	n := len(t.Params)
+	for _, g := range b.locals {
+		n += int(g.n)
+	}
+	return n
+}
+
 type localGroup struct {
 	n   uint32
 	typ ValueType
 }
 
-// uses notes which instructions that change a table or a memory's size the code has.
+// uses notes which instructions that change a table, a segment or a memory's size the code has.
 type uses struct {
 	tableMutation bool
 	memoryGrow    bool
-	callIndirect  bool
+	segmentDrop   bool
 }
 
 // Imports returns the functions that the module imports.

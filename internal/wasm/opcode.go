@@ -47,6 +47,7 @@ const (
 	opI32LeU       op = 0x4d
 	opI64LtS       op = 0x53
 	opI64GtU       op = 0x56
+	opI64GeS       op = 0x59
 	opI32Add       op = 0x6a
 	opI32Sub       op = 0x6b
 	opI32Shl       op = 0x74

@@ -671,6 +671,12 @@ func (r *reader) codeSection() {
 		r.damage(r.pos, "has code for %d functions, %d are declared", n, declared)
 	}
 	r.m.bodies = make([]body, 0, n)
+	r.code.mutableGlobals = 2 // Meter adds them
+	for i := range r.m.globals {
+		if r.m.globals[i].mutable {
+			r.code.mutableGlobals++
+		}
+	}
 	for i := 0; i < n && !r.broken; i++ {
 		at := r.pos
 		size := r.u32()
@@ -685,5 +691,8 @@ func (r *reader) codeSection() {
 		} else {
 			r.body(imported+i, code, start)
 		}
+	}
+	if most := r.m.limits.ModuleEffort; r.code.total > most {
+		r.report(r.pos, "would take too long to compile: effort %d, at most %d is allowed", r.code.total, most)
 	}
 }

@@ -2,8 +2,14 @@ package wasm
 
 // region is code that is paid for at one place: a function without its loops, or a loop without those within it.
 type region struct {
-	cost int // in eighths of fuel
+	cost   int  // in eighths of fuel
+	outer  int  // the region around it
+	backs  int  // branches to the loop's head
+	atHead bool // the loop is paid for at its head: each round. Otherwise where it branches back: each but the first.
 }
+
+// maxBacks bounds how often the code that pays for a loop is repeated where it branches back.
+const maxBacks = 4
 
 // fuel is what a region costs.
 func (r region) fuel() int64 { return int64(1 + r.cost/costPerFuel) }
@@ -11,6 +17,7 @@ func (r region) fuel() int64 { return int64(1 + r.cost/costPerFuel) }
 // openBlock is a block that is open while code is rewritten.
 type openBlock struct {
 	region int // that its code belongs to
+	loop   bool
 }
 
 // maxConstantLength bounds the bytes or entries of an instruction that is left as it is because its length is a
@@ -27,7 +34,7 @@ func (r *rewriter) body(i int) body {
 	if !r.stack.calls[i].free {
 		w.spend(r.regions[0].fuel())
 	}
-	charge := r.stack.charge[i]
+	charge := min(r.stack.charge[i], r.stackLimit+1) // more would be too much, too
 	if charge > 0 {
 		w.enter(charge, r.stackLimit)
 		w.block(opBlock, r.resultBlock(function))
@@ -45,16 +52,19 @@ func (r *rewriter) body(i int) body {
 				in.op, in.x = opBr, uint32(len(r.frames)-1) // out of the block around the body
 			}
 		}
-		switch {
-		case in.op.hasLength() && !constantLength(&in, &before):
+		if loop, ok := r.paysBack(&in); ok {
+			w.back(&in, loop)
+		} else if in.op.hasLength() && !constantLength(&in, &before) {
 			w.op(opCall, r.helper(&in))
-		default:
+		} else {
 			w.code = appendInstruction(w.code, &in)
 		}
 		switch in.op {
 		case opLoop:
-			w.spend(r.regions[next].fuel())
-			r.frames = append(r.frames, openBlock{region: next})
+			if r.regions[next].atHead {
+				w.spend(r.regions[next].fuel())
+			}
+			r.frames = append(r.frames, openBlock{region: next, loop: true})
 			next++
 		case opBlock, opIf:
 			r.frames = append(r.frames, openBlock{region: r.frames[len(r.frames)-1].region})
@@ -72,7 +82,7 @@ func (r *rewriter) body(i int) body {
 // measure finds the regions of a body, in the order in which they begin.
 func (r *rewriter) measure(b *body) {
 	r.d = decoder{code: b.code, most: len(b.code), labels: r.d.labels}
-	r.regions = append(r.regions[:0], region{})
+	r.regions = append(r.regions[:0], region{atHead: true})
 	var in, before instruction
 	for r.frames = append(r.frames[:0], openBlock{}); len(r.frames) > 0; before = in {
 		r.mustNext(&in)
@@ -80,14 +90,43 @@ func (r *rewriter) measure(b *body) {
 		r.regions[current].cost += r.stack.cost(&in, &before)
 		switch in.op {
 		case opLoop:
-			r.frames = append(r.frames, openBlock{region: len(r.regions)})
-			r.regions = append(r.regions, region{})
+			params, _ := r.m.blockArity(in.block)
+			r.frames = append(r.frames, openBlock{region: len(r.regions), loop: true})
+			r.regions = append(r.regions, region{outer: current, atHead: params > 0})
 		case opBlock, opIf:
 			r.frames = append(r.frames, openBlock{region: current})
+		case opBr, opBrIf:
+			if target := r.target(in.x); target.loop {
+				r.regions[target.region].backs++
+			}
+		case opBrTable:
+			for _, label := range in.labels {
+				if target := r.target(label); target.loop {
+					r.regions[target.region].atHead = true
+				}
+			}
 		case opEnd:
 			r.frames = r.frames[:len(r.frames)-1]
 		}
 	}
+	for i := len(r.regions) - 1; i > 0; i-- {
+		loop := &r.regions[i]
+		if loop.atHead = loop.atHead || loop.backs > maxBacks; !loop.atHead {
+			r.regions[loop.outer].cost += loop.cost // the first round
+		}
+	}
+}
+
+// target returns the block that a label means.
+func (r *rewriter) target(label uint32) openBlock { return r.frames[len(r.frames)-1-int(label)] }
+
+// paysBack reports whether the instruction branches to the head of a loop that is paid for there, and which.
+func (r *rewriter) paysBack(in *instruction) (loop region, ok bool) {
+	if in.op != opBr && in.op != opBrIf {
+		return region{}, false
+	}
+	target := r.target(in.x)
+	return r.regions[target.region], target.loop && !r.regions[target.region].atHead
 }
 
 // mustNext reads an instruction of code that was read before without a problem.
@@ -151,16 +190,31 @@ func (w *codeWriter) spend(fuel int64) {
 	w.check()
 }
 
-// check calls refill if the fuel is negative.
+// check calls refill if the fuel is negative. The usual case comes first, since the register allocator of wazero goes on
+// after a branch with the registers as the first arm left them: behind the call everything would be reloaded, always.
 func (w *codeWriter) check() {
 	w.op(opGlobalGet, w.r.fuel)
 	w.i64(0)
-	w.op(opI64LtS)
+	w.op(opI64GeS)
 	w.block(opIf, blockType{})
+	w.op(opElse)
 	w.i32(RefillFuel)
 	w.op(opGlobalGet, w.r.fuel)
 	w.op(opCall, w.r.refill)
 	w.op(opGlobalSet, w.r.fuel)
+	w.op(opEnd)
+}
+
+// back branches to the head of a loop and pays for the round that begins.
+func (w *codeWriter) back(in *instruction, loop region) {
+	if in.op == opBr {
+		w.spend(loop.fuel())
+		w.op(opBr, in.x)
+		return
+	}
+	w.block(opIf, blockType{})
+	w.spend(loop.fuel())
+	w.op(opBr, in.x+1)
 	w.op(opEnd)
 }
 

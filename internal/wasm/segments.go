@@ -9,6 +9,10 @@ import (
 // expression and starts a copy for each segment of each new instance, which takes as long as some kilobytes of copying.
 const maxGap = 4 << 10
 
+// maxZeros bounds the zeros that are written out in all, for each byte of data: a file of some kilobytes must not grow
+// to hundreds of megabytes.
+const maxZeros = 4
+
 // mergeData returns data segments that initialise memory as those of m do, in fewer pieces. A linker that writes only what
 // is not zero makes tens of thousands of them. Segments that code can name, that overlap, or that lie where only
 // instantiation will know, stay as they are.
@@ -21,11 +25,13 @@ func mergeData(m *Module) []data {
 		bytes []byte
 	}
 	list := make([]placed, len(m.data))
+	zeros := uint64(1 << 20) // that may still be written out
 	for i, s := range m.data {
 		if s.mode != active || s.offset.op != opI32Const || len(s.bytes) == 0 {
 			return m.data
 		}
 		list[i] = placed{uint64(uint32(s.offset.signed())), s.bytes}
+		zeros += maxZeros * uint64(len(s.bytes))
 	}
 	slices.SortFunc(list, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
 	end := func(p placed) uint64 { return p.at + uint64(len(p.bytes)) }
@@ -38,7 +44,12 @@ func mergeData(m *Module) []data {
 	var merged []data
 	for i := 0; i < len(list); {
 		n := i + 1
-		for n < len(list) && list[n].at-end(list[n-1]) < maxGap {
+		for n < len(list) {
+			gap := list[n].at - end(list[n-1])
+			if gap >= maxGap || gap > zeros {
+				break
+			}
+			zeros -= gap
 			n++
 		}
 		bytes := list[i].bytes

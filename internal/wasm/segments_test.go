@@ -39,6 +39,21 @@ func TestDataSegmentsAreMergedWhereThatChangesNothing(t *testing.T) {
 	}
 }
 
+func TestMergedDataStaysSmall(t *testing.T) {
+	var m Module
+	for i := range int64(100_000) {
+		offset := constant{op: opI32Const, imm: appendSigned(nil, i*(maxGap-1))}
+		m.data = append(m.data, data{mode: active, offset: offset, bytes: []byte{1}})
+	}
+	size := 0
+	for _, s := range mergeData(&m) {
+		size += len(s.bytes)
+	}
+	if size > 2<<20 {
+		t.Errorf("100,000 bytes far from each other became %d", size)
+	}
+}
+
 // spread applies segments to the two ends of a memory of four gigabytes.
 func spread(segments []data) []byte {
 	const half = 1 << 16

@@ -1,4 +1,4 @@
-// Kernels for the benchmarks of metering. See testdata/kernels/README in bench_test.go for how they are built.
+// What BenchmarkMetered measures as a guest that is written in C. `make guests` builds it into kernels.wasm.
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long long u64;
