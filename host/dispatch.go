@@ -292,6 +292,9 @@ func failure(err error) []any {
 		if trap.Stack != "" {
 			record = append(record, "stack", trap.Stack)
 		}
+		if trap.Tape != "" {
+			record = append(record, "tape", trap.Tape)
+		}
 	}
 	return record
 }

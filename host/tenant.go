@@ -39,6 +39,8 @@ type Module struct {
 	// of a limit: "close" (1011), or "keep", which loses the event only. Empty
 	// means "close".
 	OnTrap string
+	// Record says whether a handler that traps leaves a tape: "on_trap", or "off". Empty means "off".
+	Record string
 	// Breaker says what the server does while the module traps all the time.
 	Breaker BreakerOptions
 }
@@ -69,6 +71,9 @@ func (m Module) validate() error {
 	}
 	if m.OnTrap != "" && m.OnTrap != onTrapClose && m.OnTrap != onTrapKeep {
 		errs = append(errs, fmt.Errorf("module %q: on_trap: %q is neither %q nor %q", m.Name, m.OnTrap, onTrapClose, onTrapKeep))
+	}
+	if m.Record != "" && m.Record != runtime.RecordOff && m.Record != runtime.RecordOnTrap {
+		errs = append(errs, fmt.Errorf("module %q: record: %q is neither %q nor %q", m.Name, m.Record, runtime.RecordOff, runtime.RecordOnTrap))
 	}
 	if err := m.Breaker.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("module %q: breaker: %w", m.Name, err))

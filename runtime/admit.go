@@ -16,6 +16,9 @@ type admitted struct {
 	maxBytes    uint64 // and the most that it can have by its own word and ours
 	usesHost    bool   // it imports functions of ABI 1
 	usesWASI    bool
+
+	noSnapshot string   // why an instance's state cannot be read; empty if it can, where that was asked for
+	globals    []uint32 // mutable ones, exported so that it can
 }
 
 // admit decides what wazero gets to see of a file. Every count, size and nesting in it is bounded first, since wazero
@@ -54,11 +57,17 @@ func (e *Engine) admit(file []byte, o ModuleOptions) (*admitted, error) {
 		a.usesWASI = a.usesWASI || f.Module == wasiModule
 	}
 	if a.metered = e.options.Metering != meteringOff; !a.metered {
+		a.noSnapshot = "metering is off"
 		a.code = m.Encode()
 		return a, nil
 	}
 	var err error
-	a.code, err = m.Meter(wasm.MeterOptions{StackBytes: o.Limits.WithDefaults().StackBytes})
+	a.noSnapshot = m.HiddenState()
+	export := o.records() && a.noSnapshot == ""
+	if export {
+		a.globals = m.MutableGlobals()
+	}
+	a.code, err = m.Meter(wasm.MeterOptions{StackBytes: o.Limits.WithDefaults().StackBytes, ExportGlobals: export})
 	if err != nil {
 		r.add("%s", printable(err.Error(), maxMessageBytes))
 		return nil, refuse()

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"os"
 	"strconv"
 	"testing"
 )
@@ -50,9 +51,24 @@ func BenchmarkTakeAndGive(b *testing.B) {
 
 // BenchmarkInstantiate measures what a discarded instance costs to replace.
 func BenchmarkInstantiate(b *testing.B) {
-	for _, name := range []string{"nop", "echo", "wasi"} {
-		b.Run(name, func(b *testing.B) {
-			m := load(b, newEngine(b, Options{}), name, ModuleOptions{Instances: 1})
+	echo, err := os.ReadFile("../examples/echo-c/echo.wasm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		file []byte
+	}{
+		{"nop", guest(b, "nop")},
+		{"wasi", guest(b, "wasi")},
+		{"examples/echo-c", echo},
+		{"stock Go", stockGoGuest(b)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m, err := newEngine(b, Options{}).Load(b.Context(), c.file, ModuleOptions{Name: "guest", Generation: 1, Instances: 1, Deny: true})
+			if err != nil {
+				b.Fatal(err)
+			}
 			m.Discard(m.TryTake())
 			b.ReportAllocs()
 			for b.Loop() {

@@ -30,8 +30,13 @@
 //
 // Engine and Module may be used by any goroutine. An Instance belongs to the goroutine that took it; two at once in
 // one instance would crash the process, so it panics instead. A Host is called on the goroutine of the call. The
-// package uses no finalizer: a retired Module closes when its last user leaves. It starts no goroutine that outlives the
-// call, but what os/exec needs while a jail runs.
+// package uses no finalizer: a retired Module closes when its last user leaves. The only goroutines that outlive
+// a call are those of os/exec while a jail runs, and those that write tapes, for which [Engine.Close] waits.
+//
+// # Tapes
+//
+// An instance of a module that records ([ModuleOptions].Record) keeps a tape of what it was asked and answered (record.go).
+// When its guest stops, the tape goes to a file (tapes.go), and [Replay] repeats it bit for bit.
 //
 // # Memory of a guest
 //

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -49,6 +50,11 @@ type Options struct {
 	// loops stalls the whole process. Empty means "on".
 	Metering string `koanf:"metering"`
 
+	// TapeDir is where tapes are kept of instances that have trapped, of modules that record (modules.NAME.record), beside
+	// the modules' files. At most 32 tapes of together 256 MiB, the oldest go. They hold what clients sent, in clear: the
+	// folder is created with mode 0700. Empty keeps none.
+	TapeDir string `koanf:"tape_dir"`
+
 	// Now is the clock of deadlines and log rates, in nanoseconds since any moment; it never goes back. nil means the
 	// system's.
 	Now func() int64 `koanf:"-"`
@@ -93,7 +99,8 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() int64
 	arena   *arena
-	jail    *jail // nil: modules are compiled here at once
+	tapes   *tapeFolder // nil: none are kept
+	jail    *jail       // nil: modules are compiled here at once
 
 	cache    wazero.CompilationCache
 	cacheDir string // empty: in memory only
@@ -136,6 +143,12 @@ func NewEngine(o Options) (*Engine, error) {
 	}
 	if err := e.openCache(); err != nil {
 		return nil, fmt.Errorf("cache_dir: %w", err)
+	}
+	if o.TapeDir != "" {
+		var err error
+		if e.tapes, err = openTapeFolder(o.TapeDir, e.logger); err != nil {
+			return nil, errors.Join(fmt.Errorf("tape_dir: %w", err), e.closeCache(context.Background()))
+		}
 	}
 	e.arena = newArena(o.GuestBudgetBytes)
 	return e, nil
@@ -196,7 +209,7 @@ func (e *Engine) closeCache(ctx context.Context) error {
 // Load compiles a file, checks it against ABI 1 and the options, and starts one instance, which has not been given
 // EventInit. The module is in use by nobody; whoever replaces it calls Retire.
 //
-// file is not kept. ctx is looked at between the steps, of which compiling is the longest (a second for a large
+// file is not kept, but for a copy where the module records and there is a TapeDir. ctx is looked at between the steps, of which compiling is the longest (a second for a large
 // module). What is wrong with the module is a *LoadError with every reason.
 func (e *Engine) Load(ctx context.Context, file []byte, o ModuleOptions) (*Module, error) {
 	if err := o.Validate(); err != nil {
@@ -208,6 +221,9 @@ func (e *Engine) Load(ctx context.Context, file []byte, o ModuleOptions) (*Modul
 	}
 	digest := sha256.Sum256(file)
 	m := newModule(e, hex.EncodeToString(digest[:]), o)
+	if m.record && e.tapes != nil {
+		m.file = bytes.Clone(file)
+	}
 	m.Retain() // so that Close waits until m is built
 	if !e.remember(m) {
 		return nil, fmt.Errorf("load module %q: %w", o.Name, ErrClosed)
@@ -269,6 +285,9 @@ func (e *Engine) Close(ctx context.Context) error {
 		return fmt.Errorf("runtime: still in use: %s: %w", strings.Join(labels, ", "), ctx.Err())
 	}
 	e.arena.close()
+	if e.tapes != nil {
+		e.tapes.close()
+	}
 	return e.closeCache(context.WithoutCancel(ctx))
 }
 

@@ -79,6 +79,7 @@ type TrapError struct {
 	Reason       Reason // what kind of end it was
 	Message      string // what happened, one line, such as "unreachable"
 	Stack        string // guest functions, innermost first, one a line; empty if unknown
+	Tape         string // what the tape of the instance is called, see ModuleOptions.Record; empty if there is none
 	Cause        error  // the engine's own error, which matches context.DeadlineExceeded when time or fuel ran out; nil if the guest broke the ABI
 }
 

@@ -34,6 +34,8 @@ type Instance struct {
 	bufferBytes int    // what was asked for then; 0 = never asked
 	lent        int    // length of the last Inbound view; 0 once it is void
 
+	rec *recorder // nil: nothing is recorded
+
 	fresh bool
 	err   *TrapError // set once: the guest has stopped, only Discard is left
 
@@ -51,6 +53,15 @@ func (m *Module) newInstance(ordinal uint64) (*Instance, error) {
 	c.meter = meter{now: m.engine.now, kill: &m.kill, most: m.limits.HostCalls}
 	c.meter.begin(m.budgets.start)
 	c.out.init(c)
+	if m.replay != nil {
+		if err := m.replay.prepare(c); err != nil {
+			return nil, i.stop(&TrapError{Export: "start", Reason: ReasonABI, Message: err.Error(), Cause: err})
+		}
+	}
+	var rec *recorder
+	if m.record {
+		rec = newRecorder(i)
+	}
 
 	config := m.config
 	if m.usesWASI {
@@ -82,6 +93,7 @@ func (m *Module) newInstance(ordinal uint64) (*Instance, error) {
 	}
 	i.event = guest.ExportedFunction(exportEvent)
 	i.inbound = guest.ExportedFunction(exportInbound)
+	i.rec = rec
 	return i, nil
 }
 
@@ -129,7 +141,7 @@ func (i *Instance) Inbound(n int) ([]byte, error) {
 	if i.busy {
 		panic(errBusy)
 	}
-	i.lent = 0
+	i.returnLent()
 	if i.err != nil {
 		return nil, i.err
 	}
@@ -142,14 +154,34 @@ func (i *Instance) Inbound(n int) ([]byte, error) {
 	if !ok {
 		return nil, i.badBuffer(n)
 	}
+	if i.rec != nil {
+		i.rec.end(int64(i.buffer))
+	}
 	i.lent = n
 	return p, nil
+}
+
+// returnLent voids the last Inbound view, which was not delivered.
+func (i *Instance) returnLent() {
+	if i.lent > 0 && i.rec != nil && i.err == nil {
+		i.rec.fill(i.lentBytes())
+	}
+	i.lent = 0
+}
+
+// lentBytes is the last Inbound view, while it is good.
+func (i *Instance) lentBytes() []byte {
+	p, _ := view(i.call.mem, i.buffer, uint32(i.lent))
+	return p
 }
 
 // makeRoom asks the guest for a buffer of at least n bytes.
 func (i *Instance) makeRoom(n int) error {
 	if n > math.MaxInt32 {
 		return i.abuse(exportInbound, fmt.Sprintf("%d bytes do not fit into guest memory", n))
+	}
+	if i.rec != nil {
+		i.rec.inbound(n)
 	}
 	i.stack[0] = uint64(n)
 	i.enter()
@@ -181,10 +213,14 @@ func (i *Instance) Call(h Host, ev Event, conn uint64, arg int64, n int) (int32,
 	if n < 0 || n > i.lent {
 		panic(fmt.Sprintf("runtime: Call with %d bytes of an Inbound view of %d", n, i.lent))
 	}
-	i.lent = 0
 	if i.err != nil {
+		i.lent = 0
 		return 0, i.err
 	}
+	if i.rec != nil {
+		h = i.rec.event(h, ev, conn, arg, n, i.lentBytes())
+	}
+	i.lent = 0
 	if ev == EventInit {
 		i.fresh = false
 	}
@@ -208,6 +244,9 @@ func (i *Instance) Call(h Host, ev Event, conn uint64, arg int64, n int) (int32,
 		return 0, trap
 	}
 	result := int32(uint32(s[0]))
+	if i.rec != nil {
+		i.rec.end(int64(result))
+	}
 	if result != 0 {
 		c.count.refused++
 	}
@@ -265,5 +304,8 @@ func (i *Instance) abuse(export, message string) *TrapError {
 func (i *Instance) stop(e *TrapError) *TrapError {
 	e.Module, e.Generation = i.module.label, i.module.generation
 	i.err = e
+	if i.rec != nil {
+		i.module.keepTape(i, e)
+	}
 	return e
 }

@@ -85,7 +85,7 @@ func TestAGuestThatStopsIsATrapError(t *testing.T) {
 			message string
 			stack   []string
 		}{
-			"unreachable":       {trapArg, "unreachable", []string{"inner() i32", "outer() i32", "$"}},
+			"unreachable":       {trapArg, "unreachable", []string{"inner() i32", "outer() i32", "weir_event("}},
 			"division by zero":  {divideArg, "integer divide by zero", nil},
 			"out of bounds":     {outsideArg, "out of bounds memory access", nil},
 			"endless recursion": {recurseArg, "call stack exhausted", []string{"deeper(i32) i32 ("}},

@@ -212,7 +212,7 @@ func (m *Module) lockBack(i *Instance) {
 		panic("runtime: an Instance was given back twice")
 	}
 	i.out = false
-	i.lent = 0
+	i.returnLent()
 	p.countLocked(i)
 }
 

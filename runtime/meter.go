@@ -30,6 +30,9 @@ const (
 	longQuantum   = 1_000_000 // ns: more, and the next one is smaller
 	quantumGrowth = 2
 	quantumShrink = 4
+
+	// maxGrace is how many times its time a call may take in all, while it waits.
+	maxGrace = 4
 )
 
 // Fuel that host functions cost the guest on top of its own: a call takes some 50 ns, a byte is moved in 0.1 ns. It is
@@ -82,7 +85,11 @@ type meter struct {
 	host int64             // fuel that host functions cost, not charged yet
 	due  int64             // by the clock; 0 = it was not read yet
 	seen int64             // the clock when it was read last, in this call
+	busy int64             // ns that the guest has run, not waited, after the first quantum
 	next int64             // the next quantum
+	used int64             // fuel that the guest itself used of the quanta before the last
+	last int64             // the last quantum
+	end  *stopPoint        // where the call must end; nil but while a tape is played
 	hits int               // calls of host functions
 	most int               // and how many there may be
 }
@@ -90,8 +97,13 @@ type meter struct {
 // begin starts a call. Hot path, 0 allocs (TestMessageAllocs).
 func (m *meter) begin(b budget) {
 	first := min(b.fuel, firstQuantum)
-	m.max, m.left, m.host, m.due, m.hits = b, b.fuel-first, 0, 0, 0
+	m.max, m.left, m.host, m.due, m.busy, m.hits = b, b.fuel-first, 0, 0, 0, 0
 	m.next = firstQuantum
+	if m.end != nil {
+		first = min(m.end.fuel-1, maxQuantum)
+		m.left = b.fuel - first
+	}
+	m.used, m.last = 0, first
 	if m.fuel != nil {
 		m.fuel.Set(uint64(first))
 	}
@@ -100,6 +112,10 @@ func (m *meter) begin(b budget) {
 // refuel is called by the guest when its fuel is spent: debt is how far below zero it is. It returns more, or panics
 // with a *stopError, which ends the guest.
 func (m *meter) refuel(debt int64) int64 {
+	m.used += m.last - debt
+	if m.end != nil {
+		return m.untilEnd(debt)
+	}
 	m.left += min(debt, 0) - m.host
 	m.host = 0
 	if m.left <= 0 {
@@ -108,6 +124,19 @@ func (m *meter) refuel(debt int64) int64 {
 	m.check()
 	grant := min(m.left, m.next)
 	m.left -= grant
+	m.last = grant
+	return grant
+}
+
+// untilEnd is refuel while a tape is played: however the fuel is cut into quanta, the guest ends where it has to.
+func (m *meter) untilEnd(debt int64) int64 {
+	if m.used >= m.end.fuel {
+		panic(m.end.err)
+	}
+	m.check()
+	grant := min(m.end.fuel-1-m.used, maxQuantum)
+	m.left += debt - grant
+	m.last = grant
 	return grant
 }
 
@@ -118,18 +147,30 @@ func (m *meter) check() {
 		panic(errKilled)
 	}
 	now := m.now()
-	switch took := now - m.seen; {
-	case m.due == 0: // how long the first quantum took is not known
+	if m.due == 0 { // how long the first quantum took is not known
 		m.due = now + m.max.nanos
-	case now >= m.due:
-		panic(errOutOfTime)
-	case took < shortQuantum:
-		m.next = min(m.next*quantumGrowth, maxQuantum)
-	case took > longQuantum:
-		m.next = max(m.next/quantumShrink, minQuantum)
+	} else {
+		took := now - m.seen
+		m.busy += took
+		if m.late(now) {
+			panic(errOutOfTime)
+		}
+		switch {
+		case took < shortQuantum:
+			m.next = min(m.next*quantumGrowth, maxQuantum)
+		case took > longQuantum:
+			m.next = max(m.next/quantumShrink, minQuantum)
+		}
 	}
 	goruntime.Gosched()
-	m.seen = m.now() // others have had their time; it counts against the deadline, but not against the quantum
+	m.seen = m.now() // others have had their time
+}
+
+// late reports that the call's time is over. A guest that mostly waited for other guests to yield is given some grace: it
+// may be quick, and the machine crowded.
+func (m *meter) late(now int64) bool {
+	over := now - m.due
+	return over >= 0 && (m.busy >= m.max.nanos/2 || over >= (maxGrace-1)*m.max.nanos)
 }
 
 // spent is the fuel of the call so far.
@@ -144,7 +185,12 @@ func (m *meter) spent() int64 {
 func (m *meter) hostCall() bool {
 	m.hits++
 	m.host += hostCallFuel
-	if m.host >= maxQuantum {
+	switch {
+	case m.end != nil:
+		if m.hits == m.end.hits {
+			panic(m.end.err)
+		}
+	case m.host >= maxQuantum:
 		m.left -= m.host
 		m.host = 0
 		if m.left <= 0 && m.fuel != nil {
@@ -157,6 +203,22 @@ func (m *meter) hostCall() bool {
 
 // moved charges n bytes that a host function reads or writes.
 func (m *meter) moved(n int) { m.host += int64(n / bytesPerHostFuel) }
+
+// stopPoint is where the meter ended a call, or has to end it, whatever the clock says: when the guest itself has used
+// that much fuel, or begins its call of a host function of that number (0 = not there).
+type stopPoint struct {
+	fuel int64
+	hits int
+	err  *stopError
+}
+
+// stopped tells where the meter has ended the call.
+func (m *meter) stopped() (p stopPoint) {
+	if m.fuel == nil || int64(m.fuel.Get()) < 0 {
+		return stopPoint{fuel: m.used}
+	}
+	return stopPoint{fuel: m.used + m.last + 1, hits: m.hits}
+}
 
 // stopError is why refuel and check end a guest.
 type stopError struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -155,5 +156,38 @@ func TestWithoutMeteringTheCodeIsTheModulesOwn(t *testing.T) {
 	i := only(t, Options{Metering: meteringOff}, "spin", ModuleOptions{Limits: Limits{Fuel: 1}})
 	if result, err := i.Call(&fakeHost{}, EventText, 1, spinCounts|1_000_000<<8, 0); result != 0 || err != nil || i.Spent() != 0 {
 		t.Errorf("got %d, %v, %d fuel", result, err, i.Spent())
+	}
+}
+
+func TestAGuestThatMostlyWaitedGetsGrace(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	m := meter{kill: new(atomic.Bool)}
+	m.begin(budget{fuel: maxFuel, nanos: 50 * ms})
+	now := int64(0)
+	m.now = func() int64 { return now }
+	ends := func() (ended bool) {
+		defer func() { ended = recover() != nil }()
+		m.check()
+		return
+	}
+	ends() // the clock is read for the first time
+	for wait := int64(0); wait < 120*ms; wait += 10 * ms {
+		now += ms // of work
+		if ends() {
+			t.Fatalf("it was stopped after %v, of which it ran %v", time.Duration(now), time.Duration(m.busy))
+		}
+		now += 9 * ms // others ran
+		m.seen = now
+	}
+	now += 20 * ms
+	if !ends() {
+		t.Errorf("it runs on after %v, of which it ran %v", time.Duration(now), time.Duration(m.busy))
+	}
+	m.begin(budget{fuel: maxFuel, nanos: 50 * ms})
+	now = 0
+	ends()
+	now, m.seen = 200*ms, 199*ms
+	if !ends() {
+		t.Error("it waits without end")
 	}
 }

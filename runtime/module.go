@@ -31,6 +31,14 @@ type ModuleOptions struct {
 	// Seed is what the instances' random bytes are derived from, together with name, generation and the instance's
 	// number. Any value; one that others can guess makes the bytes guessable.
 	Seed uint64
+	// Record says whether each instance keeps a tape of its events, so that a trap can be repeated: "on_trap", or "off".
+	// An instance's tape takes up to twice its memory, from 1 to 16 MiB for the events. Empty means "off".
+	Record string
+	// Tapes is given the tape of an instance that has stopped, on the goroutine that had it, and returns what it is called
+	// from now on; empty if it was not kept. It must not take long. nil keeps tapes in the engine's TapeDir, if it has one.
+	Tapes func(*Tape) string
+
+	replay *replay // set when a tape is played
 }
 
 // Validate reports every mistake in the options.
@@ -45,6 +53,9 @@ func (o ModuleOptions) Validate() error {
 	if o.Instances < 0 || o.Instances > maxInstances {
 		mistakes = append(mistakes, fmt.Errorf("instances: %d is not within [1, %d]", o.Instances, maxInstances))
 	}
+	if o.Record != "" && o.Record != RecordOff && o.Record != RecordOnTrap {
+		mistakes = append(mistakes, fmt.Errorf("record: %q is neither %q nor %q", o.Record, RecordOff, RecordOnTrap))
+	}
 	return errors.Join(append(mistakes, o.Limits.Validate())...)
 }
 
@@ -54,23 +65,35 @@ func (o ModuleOptions) Validate() error {
 // when done. After [Module.Retire] the module closes as its last user leaves, on that user's goroutine.
 type Module struct {
 	// Constant after Load.
-	engine     *Engine
-	name       string
-	generation uint64
-	digest     string
-	label      string // name@digest, shortened
-	seed       uint64
-	limits     Limits
-	budgets    budgets
-	metered    bool
-	minBytes   uint64 // memory of an instance at its start
-	maxBytes   uint64 // and at most
-	events     uint64 // set of events that the guest handles
-	usesWASI   bool
-	logger     *slog.Logger
-	rt         wazero.Runtime // one per generation: memory limits are per runtime
-	compiled   wazero.CompiledModule
-	config     wazero.ModuleConfig
+	engine      *Engine
+	name        string
+	generation  uint64
+	digest      string
+	label       string // name@digest, shortened
+	seed        uint64
+	limits      Limits
+	budgets     budgets
+	metered     bool
+	minBytes    uint64 // memory of an instance at its start
+	maxBytes    uint64 // and at most
+	memoryPages uint32 // ModuleOptions.MemoryPages
+	events      uint64 // set of events that the guest handles
+	usesWASI    bool
+	logger      *slog.Logger
+	rt          wazero.Runtime // one per generation: memory limits are per runtime
+	compiled    wazero.CompiledModule
+	config      wazero.ModuleConfig
+
+	// What recording needs, if record is set.
+	record     bool
+	granted    Capability
+	noSnapshot string   // why there can be no snapshot; empty if there can
+	globals    []uint32 // what a snapshot holds beside memory
+	keepTapes  func(*Tape) string
+	file       []byte // the module's; nil without a folder that it could be written to
+	replay     *replay
+
+	tapesKept, tapesDropped atomic.Uint64
 
 	kill  atomic.Bool // what still runs must end
 	logs  logGate
@@ -99,8 +122,11 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 		logger:     e.logger.With("module", o.Name, "gen", o.Generation),
 		// Anonymous, because instances of one module live side by side; and started by us, in newInstance.
 		// Without a source of its own, wazero seeds one for each instance, which takes longer than all the rest.
-		config: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(noRandom{}),
-		pool:   pool{max: instances, idle: make([]*Instance, 0, instances)},
+		config:    wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(noRandom{}),
+		record:    o.records(),
+		keepTapes: o.Tapes,
+		replay:    o.replay,
+		pool:      pool{max: instances, idle: make([]*Instance, 0, instances)},
 	}
 	m.logs.init(o.Limits.LogRate, e.now)
 	return m
@@ -110,6 +136,8 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 func (m *Module) build(ctx context.Context, a *admitted, granted Capability) (err error) {
 	m.metered, m.usesWASI = a.metered, a.usesWASI
 	m.minBytes, m.maxBytes = a.minBytes, a.maxBytes
+	m.granted, m.noSnapshot, m.globals = granted, a.noSnapshot, a.globals
+	m.memoryPages = a.memoryPages
 	if err := m.compile(ctx, a); err != nil {
 		return err
 	}
@@ -299,5 +327,7 @@ func (m *Module) Stats() ModuleStats {
 		Traps:        p.traps,
 		LogLines:     p.total.logLines,
 		LogsDropped:  p.total.logsDropped,
+		Tapes:        m.tapesKept.Load(),
+		TapesDropped: m.tapesDropped.Load(),
 	}
 }

@@ -14,13 +14,15 @@ type ModuleStats struct {
 	Late         uint64 // waiters refused because they waited too long
 	MemoryBytes  int64  // linear memory of the instances
 
-	Created     uint64          // instances ever begun
-	Discarded   uint64          // instances thrown away
-	Calls       uint64          // events delivered
-	Refused     uint64          // of these, answered with non-zero
-	Traps       [Reasons]uint64 // instances that stopped, in an event or elsewhere, by Reason
-	LogLines    uint64          // lines that guests logged
-	LogsDropped uint64          // lines dropped because a call, or the module, logged too much
+	Created      uint64          // instances ever begun
+	Discarded    uint64          // instances thrown away
+	Calls        uint64          // events delivered
+	Refused      uint64          // of these, answered with non-zero
+	Traps        [Reasons]uint64 // instances that stopped, in an event or elsewhere, by Reason
+	LogLines     uint64          // lines that guests logged
+	LogsDropped  uint64          // lines dropped because a call, or the module, logged too much
+	Tapes        uint64          // tapes kept of instances that stopped
+	TapesDropped uint64          // tapes not kept, because others were being written
 }
 
 // counters belong to an instance, so to the goroutine that holds it.

@@ -88,7 +88,7 @@ const (
 	entryInbound = 0x02 // bytes asked of weir_inbound
 	entryFill    = 0x03 // bytes lent and then not delivered
 	entryEnd     = 0x04 // result, fuel
-	entryTrap    = 0x05 // Reason, fuel
+	entryTrap    = 0x05 // Reason, fuel of the guest's own and number of host functions (as in stopPoint), fuel
 	entryCut     = 0x06 // the event asked for more than is kept; the rest of it is missing
 	entryTime    = 0x07 // milliseconds of the day's time, monotonic nanoseconds
 	entryCall    = 0x40 // plus an index into tapeFuncs
@@ -155,7 +155,9 @@ type TapeStep struct {
 	Result  int64 // what the guest answered; of StepInbound, the address
 	Spent   int64 // fuel
 
-	raw []byte // of the calls, as they are on the tape
+	raw      []byte // of the calls, as they are on the tape
+	stopFuel int64  // if it trapped: as in stopPoint
+	stopHits int
 }
 
 // Payload is what the event brought.
@@ -194,12 +196,15 @@ type TapeCall struct {
 	args string // letters of tapeFunc
 }
 
+// callTime is TapeCall.Func of a look at the clock.
+const callTime = "time"
+
 // maxShownBytes bounds what String shows of one argument.
 const maxShownBytes = 64
 
 // String shows the call and its answer, such as `conn_send(7, 1, "hello") = 0`.
 func (c TapeCall) String() string {
-	if c.Func == "time" {
+	if c.Func == callTime {
 		return fmt.Sprintf("time() = %d ms, %d ns", c.Numbers[0], c.Numbers[1])
 	}
 	s := c.call() + " = " + strconv.FormatInt(c.Status, 10)
@@ -301,7 +306,7 @@ func (d *tapeReader) step() (s TapeStep, ok bool) {
 		case kind == entryEnd, kind == entryTrap:
 			s.raw = calls[:len(calls)-behind]
 			if s.Trapped = kind == entryTrap; s.Trapped {
-				s.Reason = Reason(d.u8())
+				s.Reason, s.stopFuel, s.stopHits = Reason(d.u8()), d.int(), d.length()
 			} else {
 				s.Result = d.int()
 			}
@@ -322,7 +327,7 @@ func (d *tapeReader) step() (s TapeStep, ok bool) {
 // call decodes what follows the byte of a call, up to and with its answer.
 func (d *tapeReader) call(kind byte, lent []byte) (TapeCall, bool) {
 	if kind == entryTime {
-		return TapeCall{Func: "time", Numbers: []int64{d.int(), d.int()}}, d.problem == ""
+		return TapeCall{Func: callTime, Numbers: []int64{d.int(), d.int()}}, d.problem == ""
 	}
 	c, f, ok := d.args(kind, lent)
 	if !ok {

@@ -265,11 +265,9 @@ func TestAnExitIsATrap(t *testing.T) {
 	})
 }
 
-// TestAStockGoGuestRuns builds testdata/goguest with this toolchain: no committed file of 2 MB, and the Go of the day.
-func TestAStockGoGuestRuns(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("building and compiling it takes seconds")
-	}
+// stockGoGuest builds testdata/goguest with this toolchain: no committed file of 2 MB, and the Go of the day.
+func stockGoGuest(t testing.TB) []byte {
+	t.Helper()
 	gotool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("no Go toolchain")
@@ -285,6 +283,14 @@ func TestAStockGoGuestRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return wasm
+}
+
+func TestAStockGoGuestRuns(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("building and compiling it takes seconds")
+	}
+	wasm := stockGoGuest(t)
 	onBothEngines(t, func(t *testing.T, o Options) {
 		logger, said := logged()
 		o.Logger = logger

@@ -135,6 +135,7 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 			Limits:       m.Limits,
 			Ungranted:    m.Ungranted,
 			OnTrap:       m.OnTrap,
+			Record:       m.Record,
 			Breaker:      m.Breaker,
 		})
 	}

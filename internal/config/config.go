@@ -64,6 +64,10 @@ type Module struct {
 	// of a limit: "close" (1011), or "keep", which loses the event only. Empty
 	// means "close".
 	OnTrap string `koanf:"on_trap"`
+	// Record says whether a handler that traps leaves a tape in
+	// runtime.tape_dir, which "weir replay" plays again: "on_trap", or "off".
+	// Tapes hold what clients sent. Empty means "off".
+	Record string `koanf:"record"`
 	// Breaker says what the server does while the module traps all the time.
 	Breaker host.BreakerOptions `koanf:"breaker"`
 }
@@ -90,6 +94,7 @@ var (
 	logFormats = []string{"auto", "text", "json"}
 	onTrap     = []string{"close", "keep"}
 	ungranted  = []string{"refuse", "deny"}
+	record     = []string{runtime.RecordOff, runtime.RecordOnTrap}
 	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 )
 
@@ -170,6 +175,7 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 		bad(key+".instances", "%d is negative", m.Instances)
 	}
 	oneOf(bad, key+".on_trap", m.OnTrap, onTrap)
+	oneOf(bad, key+".record", m.Record, record)
 	oneOf(bad, key+".ungranted", m.Ungranted, ungranted)
 	for _, section := range []struct {
 		key string

@@ -16,6 +16,6 @@ func (m Module) Host(name string, wasm []byte) (host.Module, error) {
 	return host.Module{
 		Name: name, Wasm: wasm, Config: settings, Capabilities: m.Granted(), KeepHeaders: m.KeepHeaders,
 		MemoryPages: m.MemoryPages(), Instances: m.Instances, Limits: m.Limits, Ungranted: m.Ungranted,
-		OnTrap: m.OnTrap, Breaker: m.Breaker,
+		OnTrap: m.OnTrap, Record: m.Record, Breaker: m.Breaker,
 	}, nil
 }

@@ -52,7 +52,7 @@ func (n *Node) Get(key string) *Node {
 
 // Bounds of a document, so that a few aliases of aliases do not become gigabytes.
 const (
-	maxNodes     = 1 << 20
+	maxNodes     = 1 << 18
 	maxNodeDepth = 100
 )
 
@@ -119,7 +119,6 @@ func (r *nodeReader) read(n ast.Node, depth int) (*Node, error) {
 
 func (r *nodeReader) readMap(node *Node, pairs []*ast.MappingValueNode, depth int) error {
 	node.Kind = MapNode
-	seen := make(map[string]bool, len(pairs))
 	for _, pair := range pairs {
 		at := r.file.place(pair.Key)
 		if pair.Key.IsMergeKey() {
@@ -129,10 +128,6 @@ func (r *nodeReader) readMap(node *Node, pairs []*ast.MappingValueNode, depth in
 			return Mistake{Origin: at, Problem: "a key is one word or a text in quotes"}
 		}
 		name := pair.Key.GetToken().Value
-		if seen[name] { // the library compares what keys mean: it takes 1 and "1" for two
-			return Mistake{Origin: at, Problem: fmt.Sprintf("the key %q stands here twice", name)}
-		}
-		seen[name] = true
 		item, err := r.read(pair.Value, depth+1)
 		if err != nil {
 			return err
