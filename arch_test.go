@@ -49,6 +49,7 @@ var thirdParty = map[string]string{
 	"github.com/goccy/go-yaml":         "internal/config",
 	"github.com/go-viper/mapstructure": "internal/config",
 	"github.com/coder/websocket":       "internal/cli",
+	"github.com/fsnotify/fsnotify":     "internal/cli",
 	"github.com/spf13/cobra":           "internal/cli",
 	"github.com/spf13/pflag":           "internal/cli",
 	"github.com/pelletier/go-toml":     "guest-sdk/gen",

@@ -52,7 +52,8 @@ type Options struct {
 
 	// TapeDir is where tapes are kept of instances that have trapped, of modules that record (modules.NAME.record), beside
 	// the modules' files. At most 32 tapes of together 256 MiB, the oldest go. They hold what clients sent, in clear: the
-	// folder is created with mode 0700. Empty keeps none.
+	// folder is created with mode 0700. Empty means weir/tapes in the user's own cache folder where a module records and
+	// there is such a folder, else none are kept.
 	TapeDir string `koanf:"tape_dir"`
 
 	// Now is the clock of deadlines and log rates, in nanoseconds since any moment; it never goes back. nil means the
@@ -209,8 +210,9 @@ func (e *Engine) closeCache(ctx context.Context) error {
 // Load compiles a file, checks it against ABI 1 and the options, and starts one instance, which has not been given
 // EventInit. The module is in use by nobody; whoever replaces it calls Retire.
 //
-// file is not kept, but for a copy where the module records and there is a TapeDir. ctx is looked at between the steps, of which compiling is the longest (a second for a large
-// module). What is wrong with the module is a *LoadError with every reason.
+// file is not kept, but for a copy where the module records and there is a TapeDir. ctx is looked at between the steps,
+// of which compiling is the longest (a second for a large module). What is wrong with the module is a *LoadError with
+// every reason.
 func (e *Engine) Load(ctx context.Context, file []byte, o ModuleOptions) (*Module, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("load module %q: %w", o.Name, err)

@@ -52,7 +52,7 @@ type Env struct {
 // first signal does.
 func Run(ctx context.Context, env Env) int {
 	root := newRoot(&env)
-	root.SetArgs(append([]string{}, env.Args...)) // nil would mean os.Args
+	root.SetArgs(append([]string{}, goFlags(env.Args)...)) // nil would mean os.Args
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
@@ -63,6 +63,7 @@ const rootLong = `weir is a WebSocket server that you program in WebAssembly.
 
 See it work:        weir demo
 Write a handler:    weir new chat --lang go
+Test it:            weir test
 Serve a handler:    weir serve handler.wasm
 Serve a whole site: weir serve --config weir.yaml`
 
@@ -98,7 +99,7 @@ func newRoot(env *Env) *cobra.Command {
 	)
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
-	root.AddCommand(newDemo(env), newNew(env), newBuild(env), newServe(env), newConnect(env), newBench(env), newVersion(env))
+	root.AddCommand(newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newServe(env), newConnect(env), newBench(env), newReplay(env), newVersion(env))
 	return root
 }
 

@@ -42,7 +42,7 @@ func report(w io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errStopped):
+	case errors.Is(err, errStopped), errors.Is(err, errSomeFailed):
 		return exitFailed
 	}
 	reasons := reasonsOf(err)

@@ -23,18 +23,23 @@ func newLogger(w io.Writer, o config.LogOptions, terminal bool) (logger *slog.Lo
 		}
 	}
 	text = o.Format == "text" || o.Format != "json" && terminal
-	options := &slog.HandlerOptions{Level: level}
 	if !text {
-		return slog.New(slog.NewJSONHandler(w, options)), false
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), false
 	}
+	return slog.New(newTextHandler(w, level)), true
+}
+
+// newTextHandler writes lines for people to w.
+func newTextHandler(w io.Writer, level slog.Leveler) *textHandler {
 	shared := &textOutput{w: w}
+	options := &slog.HandlerOptions{Level: level}
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 			return slog.Attr{}
 		}
 		return a
 	}
-	return slog.New(&textHandler{shared, slog.NewTextHandler(&shared.line, options)}), true
+	return &textHandler{shared, slog.NewTextHandler(&shared.line, options)}
 }
 
 // textHandler writes lines for people: "weir: warning: what happened key=value".

@@ -5,20 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"weir/host"
-	"weir/internal/config"
-	"weir/runtime"
 )
 
 func TestThePlaygroundServesItself(t *testing.T) {
@@ -275,83 +269,4 @@ func TestWatchersUnderFire(t *testing.T) {
 	})
 	wg.Go(b.close)
 	wg.Wait()
-}
-
-// servePlayground makes this test binary a server with a playground, for a
-// browser: see test/browser.
-const servePlayground = "CLI_TEST_SERVE_PLAYGROUND"
-
-// TestServePlayground serves the demo's chat and the echo, and the playground
-// below /play/, until standard input ends. It prints the page's URL. POST
-// /build with a playgroundBuild says how a build went; one that is ok makes the
-// next generation of chat.
-func TestServePlayground(t *testing.T) {
-	if os.Getenv(servePlayground) == "" {
-		return // nobody asked
-	}
-	c, err := loadConfig(config.Source{Overrides: []config.Override{{Flag: "--log-format", Key: "log.format", Value: "text"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := demoSite(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	echo, err := os.ReadFile(echoModule)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.config.Server.Listen = []string{"127.0.0.1:0"}
-	s.config.Routes = append(s.config.Routes,
-		host.Route{Path: "/echo", Module: "echo", Protocols: []string{"echo.v1", "echo.v2"}})
-	s.modules = append(s.modules, host.Module{Name: "echo", Wasm: echo, Capabilities: runtime.CapabilityDefault})
-
-	var mu sync.Mutex
-	info := playgroundInfo{
-		Modules: []playgroundModule{
-			{"chat", 1, strings.Repeat("c0ffee42", 8), int64(len(s.modules[0].Wasm))},
-			{"echo", 1, strings.Repeat("0ddba11e", 8), int64(len(echo))},
-		},
-		Build: playgroundBuild{State: buildOK, Millis: 412},
-	}
-	for _, r := range s.config.Routes {
-		info.Routes = append(info.Routes, playgroundRoute{r.Path, r.Module, r.Protocols})
-	}
-	page := playgroundHandler(func() playgroundInfo {
-		mu.Lock()
-		defer mu.Unlock()
-		now := info
-		now.Modules = append([]playgroundModule(nil), info.Modules...)
-		return now
-	})
-	mux := http.NewServeMux()
-	mux.Handle("/play/", http.StripPrefix("/play", page))
-	mux.HandleFunc("POST /build", func(w http.ResponseWriter, r *http.Request) {
-		var build playgroundBuild
-		if err := json.NewDecoder(r.Body).Decode(&build); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		mu.Lock()
-		info.Build = build
-		if build.State == buildOK {
-			info.Modules[0].Generation++
-			info.Modules[0].Digest = strings.Repeat("5eed", 16)
-		}
-		mu.Unlock()
-		page.changed()
-	})
-	s.http = mux
-	s.ready = func(urls []string) { fmt.Printf("%s/play/\n", urls[0]) }
-
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // ends with standard input
-		io.Copy(io.Discard, os.Stdin)
-		page.close()
-		cancel()
-	}()
-	if err := run(ctx, &Env{Stderr: os.Stderr, Terminal: true, ReadFile: os.ReadFile, Signals: make(chan os.Signal)}, s); err != nil {
-		t.Fatal(err)
-	}
 }

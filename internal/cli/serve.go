@@ -119,25 +119,12 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 			errs = append(errs, fmt.Errorf("module %s: %w", name, err))
 			continue
 		}
-		settings, err := m.JSON()
+		module, err := m.Host(name, wasm)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("modules.%s.config: %w", name, err))
+			errs = append(errs, err)
 			continue
 		}
-		modules = append(modules, host.Module{
-			Name:         name,
-			Wasm:         wasm,
-			Config:       settings,
-			Capabilities: m.Granted(),
-			KeepHeaders:  m.KeepHeaders,
-			MemoryPages:  m.MemoryPages(),
-			Instances:    m.Instances,
-			Limits:       m.Limits,
-			Ungranted:    m.Ungranted,
-			OnTrap:       m.OnTrap,
-			Record:       m.Record,
-			Breaker:      m.Breaker,
-		})
+		modules = append(modules, module)
 	}
 	if len(errs) > 0 {
 		return nil, &exitError{exitUsage, errors.Join(errs...)}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,16 @@ type site struct {
 	modules []host.Module
 	http    http.Handler        // for requests that no route answers; nil = 404
 	ready   func(urls []string) // called once it listens; nil = nothing
+
+	// logger, if not nil, is used instead of the one of config.Log; its lines are
+	// for people.
+	logger *slog.Logger
+	// standIn gives what is loaded instead of a module that is refused; nil means
+	// that a refusal ends the start.
+	standIn func(refused host.Module, err error) host.Module
+	// live, if not nil, runs beside the server from when it listens until ctx
+	// ends, which is before the drain. The server stops when it returns.
+	live func(ctx context.Context, server *host.Server)
 
 	cacheDir string // Env.CacheDir
 }
@@ -43,7 +54,10 @@ type stack struct {
 // The process's limit of open files needs no care: package os raises the soft
 // limit to the hard one at start.
 func run(ctx context.Context, env *Env, s *site) error {
-	logger, text := newLogger(env.Stderr, s.config.Log, env.Terminal)
+	logger, text := s.logger, true
+	if logger == nil {
+		logger, text = newLogger(env.Stderr, s.config.Log, env.Terminal)
+	}
 	type result struct {
 		stack *stack
 		err   error
@@ -73,16 +87,26 @@ func run(ctx context.Context, env *Env, s *site) error {
 	if s.ready != nil {
 		s.ready(urls(st.server.Addrs()))
 	}
+	quit, endLive := s.beside(ctx, st.server)
 
 	select {
 	case sig := <-env.Signals:
 		logger.Info("draining; once more to stop at once", "signal", sig.String())
 	case <-ctx.Done():
 		logger.Info("draining")
+	case <-quit:
+		logger.Info("draining")
 	case err := <-st.fatal:
-		return errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, st.close))
+		end := func() error {
+			endLive()
+			return st.close()
+		}
+		return errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, end))
 	}
-	err := orSignal(env, logger, 0, func() error { return st.server.Drain(context.WithoutCancel(ctx)) })
+	err := orSignal(env, logger, 0, func() error {
+		endLive()
+		return st.server.Drain(context.WithoutCancel(ctx))
+	})
 	if errors.Is(err, errStopped) {
 		return err // without taking anything down: the process ends
 	}
@@ -94,6 +118,24 @@ func run(ctx context.Context, env *Env, s *site) error {
 	}
 	logger.Info("stopped")
 	return nil
+}
+
+// beside starts s.live. quit is closed when it has returned, and nil without it;
+// end ends it and waits for that.
+func (s *site) beside(ctx context.Context, server *host.Server) (quit <-chan struct{}, end func()) {
+	if s.live == nil {
+		return nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { // ends soon after ctx; end waits for it
+		defer close(done)
+		s.live(ctx, server)
+	}()
+	return done, func() {
+		cancel()
+		<-done
+	}
 }
 
 // orSignal waits for f, but no longer than until a signal comes (errStopped) or
@@ -133,6 +175,9 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 	if s.cacheDir != "" {
 		engineOptions.DefaultCacheDir = filepath.Join(s.cacheDir, "weir")
 	}
+	if engineOptions.TapeDir == "" && s.cacheDir != "" && slices.ContainsFunc(s.modules, records) {
+		engineOptions.TapeDir = filepath.Join(s.cacheDir, "weir", "tapes")
+	}
 	if st.engine, err = runtime.NewEngine(engineOptions); err != nil {
 		return nil, fmt.Errorf("start the engine: %w", err)
 	}
@@ -160,7 +205,11 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 
 	var errs []error
 	for _, m := range s.modules {
-		if err := st.server.Load(ctx, m); err != nil {
+		err := st.server.Load(ctx, m)
+		if err != nil && s.standIn != nil && ctx.Err() == nil {
+			err = st.server.Load(ctx, s.standIn(m, err))
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -172,6 +221,8 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 	}
 	return st, nil
 }
+
+func records(m host.Module) bool { return m.Record == runtime.RecordOnTrap }
 
 // listenCode tells what the system refused (the port is taken, the address is
 // another machine's) from what is wrong with the configuration (a folder that is

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -54,3 +55,16 @@ func (w *World) Reload(m host.Module) (host.Reloaded, error) {
 
 // Addr is the client's address, as the server sees it.
 func (c *Client) Addr() netip.AddrPort { return c.sock.addr }
+
+// Payload is what a Close frame with that code and reason carries.
+func (c CloseFrame) Payload() []byte { return closePayload(c.Code, c.Reason) }
+
+// Encode is a frame's bytes, masked by chance unless it says otherwise, for
+// SendRaw.
+func (c *Client) Encode(f Frame) []byte {
+	if f.Mask == [4]byte{} {
+		binary.LittleEndian.PutUint32(f.Mask[:], c.w.rng.Uint32())
+	}
+	c.said = c.said || f.Opcode == Close
+	return f.Append(nil)
+}

@@ -1,16 +1,17 @@
-// Two clients chat, an echo answers, a build fails, a scenario is saved.
+// Two clients chat and stay while the source is edited, an echo answers, a build
+// fails, a scenario is saved.
 //
-//   node playground.mjs URL CHROMIUM FOLDER
+//   node playground.mjs URL CHROMIUM FOLDER PROJECT
 //
-// URL is the page's; POST /build on the same server says how a build went.
-// FOLDER gets screenshots and the saved scenario. It exits with 1 when anything
-// is not as it should be.
+// URL is the page's, of a weir dev in PROJECT, whose build takes an hour while
+// there is a file named slow. FOLDER gets screenshots and the saved scenario. It
+// exits with 1 when anything is not as it should be.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const [url, executablePath, folder] = process.argv.slice(2);
+const [url, executablePath, folder, project] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -39,10 +40,9 @@ async function visit(options, prepare) {
   return page;
 }
 
-async function build(state, message) {
-  const answer = await fetch(new URL("/build", url), { method: "POST", body: JSON.stringify({ state, message, ms: 1234 }) });
-  assert.equal(answer.status, 200);
-}
+const handler = path.join(project, "handler.c");
+const source = await readFile(handler, "utf8");
+const save = text => writeFile(handler, text);
 
 const client = (page, name) => page.getByRole("region", { name: "Client " + name, exact: true });
 const shot = (page, name) => page.screenshot({ path: path.join(folder, name + ".png") });
@@ -66,8 +66,8 @@ try {
   const page = await visit({ colorScheme: "light" });
   const ann = client(page, "ann"), bob = client(page, "bob");
   assert.equal(await page.locator(".pane").count(), 2, "two clients to begin with");
-  await page.locator("#modules", { hasText: "chat generation 1 c0ffee42" }).waitFor();
-  await page.locator("#build[data-is=ok]", { hasText: "built in 412 ms" }).waitFor();
+  await page.locator("#modules", { hasText: /chat generation 1 [0-9a-f]{8}.*echo generation 1 [0-9a-f]{8}/s }).waitFor();
+  await page.locator("#build[data-is=ok]", { hasText: /built in [\d.]+ m?s/ }).waitFor();
   assert.equal(await page.locator("#save").isDisabled(), true, "there is nothing to save yet");
   console.log("the page says what is in service");
 
@@ -120,7 +120,7 @@ try {
   // The scenario.
   await page.locator("#save").click();
   const dialog = page.getByRole("dialog", { name: "Save as scenario" });
-  assert.equal(await dialog.getByLabel("Module or configuration").inputValue(), "../chat.wasm");
+  assert.equal(await dialog.getByLabel("Module or configuration").inputValue(), "../weir.yaml");
   await dialog.getByLabel("Name").fill("ann and bob chat");
   await shot(page, "scenario");
   const [download] = await Promise.all([
@@ -182,22 +182,36 @@ try {
   await cat.locator(".log .receive", { hasText: "text0 B" }).waitFor();
   console.log("history goes up and down");
 
-  // Builds.
-  await build("failed", "./chat.go:12:9: undefined: <script>alert(1)</script>\n\t&amp; more");
-  await page.locator("#build[data-is=failed]", { hasText: "build failed after 1.23 s" }).waitFor();
-  assert.equal(await page.locator("#failure pre").textContent(), "./chat.go:12:9: undefined: <script>alert(1)</script>\n\t&amp; more");
-  await page.locator("#failure", { hasText: "Still serving: chat generation 1" }).waitFor();
+  // Edits, with both clients connected.
+  await connect(ann);
+  await connect(bob);
+  await got(ann, '"members":2');
+  await save("#error <script>alert(1)</script> &amp; more\n" + source);
+  await page.locator("#build[data-is=failed]", { hasText: /build failed after [\d.]+ m?s/ }).waitFor();
+  assert.match(await page.locator("#failure pre").textContent(), /^handler\.c:1:2: error: <script>alert\(1\)<\/script> &amp; more\n#error/);
+  await page.locator("#failure", { hasText: "Still serving: chat generation 1, echo generation 1" }).waitFor();
   await page.locator("#failure").scrollIntoViewIfNeeded();
   assert.equal(await page.evaluate(() => document.documentElement.scrollHeight), 860, "the page stays in its window");
   await shot(page, "failed");
-  await build("building");
+  await mode(ann, "JSON");
+  await say(ann, '{"type":"say","text":"still here?"}');
+  await got(bob, "still here?");
+  await writeFile(path.join(project, "slow"), "");
   await page.locator("#build[data-is=building]").waitFor();
   assert.equal(await page.locator("#failure").isVisible(), true, "nothing is cured yet");
-  await connect(ann);
-  await build("ok");
+  const edited = source.replace('line("say"', 'line("says"');
+  assert.notEqual(edited, source);
+  await save(edited);
+  await rm(path.join(project, "slow"));
   await noted(ann, "Now generation 2 of chat, and the connection stays.");
+  await noted(bob, "Now generation 2 of chat, and the connection stays.");
   assert.equal(await page.locator("#failure").isVisible(), false);
   assert.equal(await count(cat, ".log .note:has-text('generation')"), 0, "the echo is as it was");
+  await say(ann, '{"type":"say","text":"and now?"}');
+  await got(bob, '{"type":"says","from":"ann","text":"and now?"}');
+  for (const pane of [ann, bob])
+    assert.ok(await pane.locator(".log").evaluate(l => l.scrollHeight - l.scrollTop - l.clientHeight < 40), "a log shows what came last");
+  await shot(page, "swapped");
   await mode(ann, "Text");
   assert.equal(await ann.locator(".send.main").isEnabled(), true);
   console.log("builds and generations are told");
@@ -208,6 +222,7 @@ try {
   await client(page, "ann-2").waitFor();
   await page.reload();
   await page.locator(".pane").nth(2).waitFor();
+  await page.locator("#modules li").first().waitFor(); // and with them, the routes are known
   assert.equal(await client(page, "ann-2").getByRole("combobox", { name: "Route" }).inputValue(), "/echo");
   await client(page, "ann-2").getByRole("button", { name: "Remove ann-2" }).click();
   assert.equal(await page.locator(".pane").count(), 2);
@@ -226,9 +241,9 @@ try {
 
   // Without the event stream the page asks again and again.
   const late = await visit({}, page => page.route("**/events", route => route.fulfill({ status: 503, body: "too many" })));
-  await build("failed", "once more");
+  await save("#error once more\n" + edited);
   await late.locator("#failure pre", { hasText: "once more" }).waitFor();
-  await build("ok");
+  await save(edited);
   await late.locator("#build[data-is=ok]").waitFor();
   await late.context().close();
   console.log("a page without events asks for the state");

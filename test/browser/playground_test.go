@@ -13,31 +13,34 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 )
 
-// The playground is driven as a user would, and saves a scenario in the end.
+// The playground of a running weir dev is driven as a user would: two clients
+// stay while the source is edited, and a scenario is saved.
 func TestThePlayground(t *testing.T) {
 	node := tool(t, "node")
 	chromium := tool(t, "chromium")
+	tool(t, "clang-14")
 	if _, err := os.Stat("node_modules/playwright-core/package.json"); err != nil {
 		missing(t, "playwright-core", "npm ci in test/browser")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	url, stop := startPlayground(ctx, t)
+	project, url, stop := startPlayground(ctx, t)
 	folder := os.Getenv("PLAYGROUND_SCREENSHOTS") // to look at them afterwards
 	if folder == "" {
 		folder = t.TempDir()
 	}
-	out, err := exec.CommandContext(ctx, node, "playground.mjs", url, chromium, folder).CombinedOutput()
+	out, err := exec.CommandContext(ctx, node, "playground.mjs", url, chromium, folder, project).CombinedOutput()
 	if err != nil {
 		t.Errorf("playground.mjs: %v", err)
 	}
 	t.Logf("playground.mjs:\n%s", out)
-	for _, name := range []string{"light.png", "dark.png", "narrow.png", "failed.png", "scenario.png"} {
+	for _, name := range []string{"light.png", "dark.png", "narrow.png", "failed.png", "swapped.png", "scenario.png"} {
 		if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
 			t.Errorf("no screenshot: %v", err)
 		}
@@ -48,7 +51,7 @@ func TestThePlayground(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-module: ../chat.wasm
+config: ../weir.yaml
 scenarios:
   - name: ann and bob chat
     steps:
@@ -240,22 +243,58 @@ func write(t *testing.T, node, recording string) string {
 	return string(out)
 }
 
-// startPlayground runs the server that the command line's tests have for this.
-func startPlayground(ctx context.Context, t *testing.T) (url string, stop func()) {
+// playgroundSite is a chat that is built from C, unless a file says that it takes
+// its time, and an echo that is there already.
+const playgroundSite = `
+modules:
+  chat:
+    path: chat.wasm
+    capabilities: [topics]
+    build: >-
+      if test -e slow; then exec sleep 3600; fi;
+      clang-14 --target=wasm32 -std=c11 -O2 -nostdlib -Wl,--no-entry -Wl,-z,stack-size=65536 -Wl,--stack-first
+      -I sdk -o chat.wasm handler.c
+  echo:
+    path: echo.wasm
+routes:
+  - {path: "/chat/{room}", module: chat}
+  - {path: /echo, module: echo, protocols: [echo.v1, echo.v2]}
+`
+
+// startPlayground makes a project and runs weir dev on it until stop, which also
+// checks that it ends in order.
+func startPlayground(ctx context.Context, t *testing.T) (project, url string, stop func()) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "cli.test")
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "weir/internal/cli").CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
+	weir := filepath.Join(t.TempDir(), "weir")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", weir, "../..").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(ctx, binary, "-test.run=^TestServePlayground$")
-	cmd.Dir = "../../internal/cli"
-	cmd.Env = append(os.Environ(), "CLI_TEST_SERVE_PLAYGROUND=1")
-	var log strings.Builder
-	cmd.Stderr = &log
-	stdin, err := cmd.StdinPipe()
+	project = filepath.Join(t.TempDir(), "chat")
+	run := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, weir, args...)
+		for _, v := range os.Environ() {
+			if !strings.HasPrefix(v, "WEIR_") { // those are configuration
+				cmd.Env = append(cmd.Env, v)
+			}
+		}
+		return cmd
+	}
+	if out, err := run("new", "chat", "--lang", "c", "--dir", project).CombinedOutput(); err != nil {
+		t.Fatalf("weir new: %v\n%s", err, out)
+	}
+	echo, err := os.ReadFile("../../examples/echo-c/echo.wasm")
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, content := range map[string]string{"weir.yaml": playgroundSite, "echo.wasm": string(echo)} {
+		if err := os.WriteFile(filepath.Join(project, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	cmd := run("dev", project, "--listen", "127.0.0.1:0", "--no-open")
+	var log strings.Builder
+	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -264,18 +303,21 @@ func startPlayground(ctx context.Context, t *testing.T) (url string, stop func()
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
-	url = strings.TrimSpace(line)
-	if !strings.HasPrefix(url, "http://") {
+	url, found := strings.CutPrefix(strings.TrimSpace(line), "Playground: ")
+	if !found {
 		cmd.Process.Kill()
 		cmd.Wait()
-		t.Fatalf("it printed %q (%v) and logged\n%s", line, err, log.String())
+		t.Fatalf("weir dev printed %q (%v) and logged\n%s", line, err, log.String())
 	}
-	return url, func() {
+	return project, url, func() {
 		t.Helper()
-		stdin.Close()
+		cmd.Process.Signal(syscall.SIGTERM)
 		rest, _ := io.ReadAll(stdout) // Wait closes the pipe; read it dry before
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server ended with %v, printed\n%s\nand logged\n%s", err, rest, log.String())
+			t.Errorf("weir dev ended with %v, printed\n%s\nand logged\n%s", err, rest, log.String())
+		}
+		if t.Failed() {
+			t.Logf("weir dev logged\n%s", log.String())
 		}
 	}
 }

@@ -121,11 +121,26 @@ function elapsed(at) {
 // atEnd says whether a list shows its last entry, and is to follow the next one.
 const atEnd = list => list.scrollHeight - list.scrollTop - list.clientHeight < 40;
 
-function append(list, item, bound) {
+// change does something to a list, which shows its last entry afterwards if it
+// did before.
+function change(list, what) {
   const follow = atEnd(list);
-  list.append(item);
-  while (list.children.length > bound) list.firstChild.remove();
+  what();
   if (follow) list.scrollTop = list.scrollHeight;
+}
+
+function append(list, item, bound) {
+  change(list, () => {
+    list.append(item);
+    while (list.children.length > bound) list.firstChild.remove();
+  });
+}
+
+// stick keeps a list at its last entry while the room for it changes.
+function stick(list) {
+  let end = true;
+  list.addEventListener("scroll", () => { end = atEnd(list); });
+  new ResizeObserver(() => { if (end) list.scrollTop = list.scrollHeight; }).observe(list);
 }
 
 // record keeps an event for the scenario and shows it in the timeline.
@@ -208,7 +223,12 @@ function body(data, pretty) {
   }
   if (!isStructure(data)) return [el("pre", {}, data)];
   const details = el("details", { open: pretty }, el("summary", {}, ...jsonNodes(data.replace(/[\r\n\t]+/g, " "))));
-  const fill = () => { if (details.open && !details.querySelector("pre")) details.append(el("pre", {}, ...jsonNodes(indentJSON(data)))); };
+  const fill = () => {
+    if (!details.open || details.querySelector("pre")) return;
+    const pre = el("pre", {}, ...jsonNodes(indentJSON(data))), list = details.closest(".log");
+    if (list) change(list, () => details.append(pre));
+    else details.append(pre);
+  };
   details.ontoggle = fill;
   fill();
   return [details];
@@ -264,9 +284,10 @@ class Pane {
     at(".hangup").onsubmit = event => { event.preventDefault(); this.disconnect(); };
     at(".compose").onsubmit = event => { event.preventDefault(); this.submit(); };
     at(".again").onclick = () => this.transmit(this.last);
+    stick(at(".log"));
     at(".clear").onclick = () => at(".log").replaceChildren();
     at(".pretty").onchange = () => {
-      for (const d of at(".log").querySelectorAll("details")) d.open = at(".pretty").checked;
+      change(at(".log"), () => { for (const d of at(".log").querySelectorAll("details")) d.open = at(".pretty").checked; });
     };
     at(".format").onclick = () => {
       if (this.check()) at("textarea").value = indentJSON(at("textarea").value);
