@@ -6,7 +6,16 @@ type region struct {
 	outer  int  // the region around it
 	backs  int  // branches to the loop's head
 	atHead bool // the loop is paid for at its head: each round. Otherwise where it branches back: each but the first.
+
+	// dispatch is set of a loop that jumps about in its own body: an interpreter, or a function as Go compiles it. A
+	// round is a part of the body, and paying for all of it would make fuel mean something else in each language.
+	dispatch bool
 }
+
+const (
+	dispatchLabels = 8 // a br_table with as many makes a loop one that dispatches
+	dispatchShare  = 8 // and the part of its body that a round is taken for
+)
 
 // maxBacks bounds how often the code that pays for a loop is repeated where it branches back.
 const maxBacks = 4
@@ -100,6 +109,9 @@ func (r *rewriter) measure(b *body) {
 				r.regions[target.region].backs++
 			}
 		case opBrTable:
+			if len(in.labels) >= dispatchLabels {
+				r.regions[current].dispatch = true
+			}
 			for _, label := range in.labels {
 				if target := r.target(label); target.loop {
 					r.regions[target.region].atHead = true
@@ -111,6 +123,9 @@ func (r *rewriter) measure(b *body) {
 	}
 	for i := len(r.regions) - 1; i > 0; i-- {
 		loop := &r.regions[i]
+		if loop.dispatch {
+			loop.cost /= dispatchShare
+		}
 		if loop.atHead = loop.atHead || loop.backs > maxBacks; !loop.atHead {
 			r.regions[loop.outer].cost += loop.cost // the first round
 		}
