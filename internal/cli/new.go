@@ -185,7 +185,7 @@ func shortList(all []string, n int) string {
 func nextSteps(env *Env, folder, name, language string) error {
 	test := ""
 	if language == "go" {
-		test = "\n  go test             # the handler, without a server"
+		test = "\n  go test       # the handler, without a server"
 	}
 	enter := "cd " + quoteArgument(folder)
 	if filepath.Clean(folder) == "." {
@@ -194,8 +194,8 @@ func nextSteps(env *Env, folder, name, language string) error {
 	text := fmt.Sprintf(`Wrote %s, a chat with rooms; README.md tells what is what. Next:
 
   %s%s
-  weir test --build   # builds %s.wasm and plays scenarios/ against it
-  weir dev            # serves it with a page to try it, and swaps it on every save
+  weir test     # builds %s.wasm and plays scenarios/ against it
+  weir dev      # serves it with a page to try it, and swaps it on every save
 `, folder, enter, test, name)
 	_, err := fmt.Fprint(env.Stdout, strings.ReplaceAll(text, "\n  \n", "\n"))
 	return err

@@ -68,7 +68,7 @@ func TestANewProjectBuildsTestsAndServes(t *testing.T) {
 			}
 			folder := filepath.Join(t.TempDir(), "my project")
 			code, stdout, stderr := command(t, realEnv(), "new", "talk", "--lang", language, "--dir", folder)
-			if code != 0 || stderr != "" || !strings.Contains(stdout, "\n  cd '"+folder+"'\n") || !strings.Contains(stdout, "weir test --build") {
+			if code != 0 || stderr != "" || !strings.Contains(stdout, "\n  cd '"+folder+"'\n") || !strings.Contains(stdout, "weir test") {
 				t.Fatalf("exit code %d, printed\n%s\nand said\n%s", code, stdout, stderr)
 			}
 			if language == "go" {

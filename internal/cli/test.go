@@ -26,7 +26,8 @@ const testLong = `Plays scenario files: clients against a handler, in virtual ti
 
 PATHS are files, folders (their *.scenario.yaml, and the *.yaml of a folder scenarios
 in them), or FOLDER/... for everything below it; none mean ./... . Hidden folders,
-node_modules and testdata are left out there.
+node_modules and testdata are left out there. A module that is missing is built first,
+as weir build does, if its source lies beside it.
 
 The same seed plays the same scenario, bit for bit. docs/scenarios.md describes the files.
 
@@ -72,7 +73,7 @@ func newTest(env *Env) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.run, "run", "", "play only scenarios whose name matches the regular expression `RE` (-run RE does so too)")
 	flags.StringVar(&f.seed, "seed", "", "`N` that decides what is left to chance, or random; default: that of the file, or 1")
-	flags.BoolVar(&f.build, "build", false, "build the modules first, as weir build does")
+	flags.BoolVar(&f.build, "build", false, "build all modules first that have source, not only those that are missing")
 	flags.BoolVarP(&f.watch, "watch", "w", false, "play again whenever a file changes")
 	flags.StringVar(&f.junit, "junit", "", "also write the results to `FILE`, as JUnit XML")
 	flags.StringVarP(&f.output, "output", "o", "text", "`FORM` of the results: text, json or ndjson")
@@ -147,10 +148,8 @@ func (f *testFlags) once(ctx context.Context, env *Env, args []string) (seen, er
 	if err != nil {
 		return files, err
 	}
-	if f.build {
-		if err := f.buildModules(ctx, env, paths, files); err != nil {
-			return files, err
-		}
+	if err := f.buildModules(ctx, env, paths, files); err != nil {
+		return files, err
 	}
 	loaded := make([]*scenario.File, len(paths))
 	var errs []error
@@ -301,7 +300,7 @@ func searchFolder(env *Env, folder string, deep bool, found *[]string) error {
 }
 
 // buildModules builds the modules of the scenario files that there is source
-// for: always where a go.mod, Go files or weir.yaml say how, since the go command
+// for: those that are missing, and with --build the others too: where a go.mod, Go files or weir.yaml say how, since the go command
 // knows what is up to date; where there is C, when the module is missing or older.
 func (f *testFlags) buildModules(ctx context.Context, env *Env, paths []string, files seen) error {
 	var modules []string
@@ -328,7 +327,7 @@ func (f *testFlags) buildModules(ctx context.Context, env *Env, paths []string, 
 			}
 		}
 		o, needed := buildFor(env, module, entries)
-		if !needed {
+		if !needed || !f.build && has(entries, filepath.Base(module)) {
 			continue
 		}
 		result, err := build(ctx, env, folder, o)
