@@ -82,7 +82,9 @@ func (s *Server) sendAway(start int64) {
 	var conns []*Conn
 	s.hub.each(func(c *Conn) { conns = append(conns, c) })
 	spread := int64(min(s.opts.Drain.Spread, time.Duration(len(conns))*drainPerConn))
+	s.randomMu.Lock()
 	s.random.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+	s.randomMu.Unlock()
 	for i, c := range conns {
 		s.at(start+spread*int64(i)/int64(len(conns)), func() { c.askAndWake(causeDrain.info()) })
 	}

@@ -62,7 +62,7 @@ func (s *Server) Reload(ctx context.Context, m Module) (Reloaded, error) {
 func (s *Server) loadGeneration(ctx context.Context, tn *tenant, m Module, number uint64) (*generation, error) {
 	mod, err := s.engine.Load(ctx, m.Wasm, runtime.ModuleOptions{
 		Name: m.Name, Generation: number, Capabilities: m.Capabilities, Deny: m.Ungranted == ungrantedDeny,
-		MemoryPages: m.MemoryPages, Instances: m.Instances, Limits: m.Limits, Seed: s.seed(), Record: m.Record,
+		MemoryPages: m.MemoryPages, Instances: m.Instances, Limits: m.Limits, Seed: s.seed(), Record: m.Record, Fault: s.fault,
 	})
 	if err != nil {
 		return nil, err

@@ -44,6 +44,9 @@ type Deps struct {
 	// bytes come from; the server owns it. nil means a stream that nobody can
 	// guess.
 	Random rand.Source
+	// Fault makes handlers' host functions fail, in tests; nil means that none
+	// does.
+	Fault runtime.Fault
 }
 
 // Server owns listeners, connections and the modules they talk to. Load, then
@@ -55,7 +58,7 @@ type Server struct {
 	exec    Executor
 	log     *slog.Logger
 	clock   Clock
-	random  *rand.Rand // only Load and drain use it, one at a time
+	fault   runtime.Fault
 	inline  bool
 	next    http.Handler
 	bind    func(network, address string) (Listener, error)
@@ -86,6 +89,9 @@ type Server struct {
 	perIP      map[netip.Addr]int
 	empty      chan struct{} // closed when open reaches 0; nil when nobody waits
 
+	randomMu sync.Mutex // below
+	random   *rand.Rand
+
 	stop chan struct{} // closed by Close
 	wg   sync.WaitGroup
 	once sync.Once
@@ -106,6 +112,7 @@ func New(o Options, d Deps) (*Server, error) {
 		random:  newRandom(),
 		next:    d.HTTP,
 		bind:    d.Bind,
+		fault:   d.Fault,
 		tenants: make(map[string]*tenant),
 		perIP:   make(map[netip.Addr]int),
 		kicks:   make(chan struct{}, 1),
@@ -147,7 +154,11 @@ func newRandom() *rand.Rand {
 	return rand.New(rand.NewChaCha8(seed))
 }
 
-func (s *Server) seed() uint64 { return s.random.Uint64() }
+func (s *Server) seed() uint64 {
+	s.randomMu.Lock()
+	defer s.randomMu.Unlock()
+	return s.random.Uint64()
+}
 
 // kick wakes the wheel's driver. Any goroutine.
 func (s *Server) kick() {

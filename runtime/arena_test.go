@@ -510,7 +510,7 @@ func BenchmarkInstantiateIn(b *testing.B) {
 			b.Fatal(err)
 		}
 		rt := wazero.NewRuntimeWithConfig(background, wazero.NewRuntimeConfig().WithMemoryLimitPages(defaultMemoryPages))
-		if err := linkHost(background, rt, ^Capability(0)); err != nil {
+		if err := linkHost(background, rt, ^Capability(0), nil); err != nil {
 			b.Fatal(err)
 		}
 		compiled, err := rt.CompileModule(background, file)

@@ -118,7 +118,7 @@ var hostFuncNamed = func() map[string]*hostFunc {
 }()
 
 // linkHost instantiates the import module of ABI 1 in rt. Functions that granted does not cover answer denied.
-func linkHost(ctx context.Context, rt wazero.Runtime, granted Capability) error {
+func linkHost(ctx context.Context, rt wazero.Runtime, granted Capability, fault Fault) error {
 	builder := rt.NewHostModuleBuilder(abiImportModule)
 	for _, f := range hostFuncs {
 		impl := hostImpls[f.name]
@@ -128,7 +128,7 @@ func linkHost(ctx context.Context, rt wazero.Runtime, granted Capability) error 
 		if f.capability&^granted != 0 {
 			impl = answers(f.results, StatusDenied)
 		}
-		linked := &linkedFunc{impl: impl}
+		linked := &linkedFunc{impl: faulty(f.name, f.results, impl, fault)}
 		if !neverFails[f.name] {
 			linked.over = answers(f.results, StatusTooMany)
 		}

@@ -28,6 +28,8 @@ type ModuleOptions struct {
 	Instances int
 	// Limits bound what its guests may spend.
 	Limits Limits
+	// Fault makes host functions fail, in tests. nil means that none does.
+	Fault Fault
 	// Seed is what the instances' random bytes are derived from, together with name, generation and the instance's
 	// number. Any value; one that others can guess makes the bytes guessable.
 	Seed uint64
@@ -71,6 +73,7 @@ type Module struct {
 	digest      string
 	label       string // name@digest, shortened
 	seed        uint64
+	fault       Fault
 	limits      Limits
 	budgets     budgets
 	metered     bool
@@ -117,6 +120,7 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 		digest:     digest,
 		label:      o.Name + "@" + digest[:12],
 		seed:       o.Seed,
+		fault:      o.Fault,
 		limits:     o.Limits,
 		budgets:    newBudgets(o.Limits),
 		logger:     e.logger.With("module", o.Name, "gen", o.Generation),
@@ -206,7 +210,7 @@ func (m *Module) compile(ctx context.Context, a *admitted) error {
 func (m *Module) link(a *admitted, granted Capability) error {
 	background := context.Background()
 	if a.usesHost {
-		if err := linkHost(background, m.rt, granted); err != nil {
+		if err := linkHost(background, m.rt, granted, m.fault); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"weir/host"
 	"weir/internal/config"
 	"weir/internal/sim"
+	"weir/runtime"
 )
 
 // scenario turns a checked node into a scenario. Parts that have mistakes are
@@ -585,12 +586,15 @@ func (l *loader) faults(n *config.Node, key string) action {
 			return setFaults{}
 		}
 		set, _ := sim.ParseFaults(strings.Join(faultNames, "+"))
-		return setFaults{set}
+		return setFaults{set: set}
 	}
 	var set sim.Faults
+	var calls []callFault
 	for i, item := range n.Items {
 		if item.Kind == config.MapNode {
-			l.at(item, fmt.Sprintf("%s[%d]", key, i), "faults of host functions are not supported; a handler that meets them in nature is one whose limits are low: see handler.max_effects and websocket.outbound_queue_messages of a configuration")
+			calls = append(calls, callFault{
+				call: textOf(item.Get("call")), nth: intOf(item.Get("nth"), 0), status: runtime.Errors()[textOf(item.Get("error"))],
+			})
 			continue
 		}
 		one, err := sim.ParseFaults(textOf(item))
@@ -599,5 +603,5 @@ func (l *loader) faults(n *config.Node, key string) action {
 		}
 		set |= one
 	}
-	return setFaults{set}
+	return setFaults{set, calls}
 }

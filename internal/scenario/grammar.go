@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/sim"
+	"weir/runtime"
 )
 
 // shape is what may stand at one place of a file. Exactly one of leaf, item,
@@ -310,9 +312,9 @@ var (
 	faultsShape = &shape{is: "a list of faults, all, or none", either: []*shape{
 		word("all or none", "all", "none"),
 		listOf("a list of faults", &shape{either: []*shape{word("a fault", faultNames...), {is: "a fault of a host function", fields: []field{
-			{name: "call", doc: "Name of the host function.", shape: textShape, required: true},
-			{name: "nth", doc: "Which call of it.", shape: &shape{is: "a number", leaf: whole(1, 1<<32)}},
-			{name: "error", doc: "What it answers.", shape: textShape, required: true},
+			{name: "call", doc: "Name of the host function.", shape: word("a host function", runtime.Faultable()...), required: true},
+			{name: "nth", doc: "Which call of it fails, counted from this step; every call if it is left out.", shape: &shape{is: "a number", leaf: whole(1, 1<<32)}},
+			{name: "error", doc: "What it answers.", shape: word("an error of the ABI", slices.Sorted(maps.Keys(runtime.Errors()))...), required: true},
 		}}}, is: "a fault"}),
 	}}
 

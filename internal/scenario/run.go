@@ -67,7 +67,7 @@ func (f *File) play(ctx context.Context, s *Scenario, o Options, result *Result)
 		peers: map[string]*peer{},
 	}
 	at := &placed{line: s.Line}
-	w, err := o.Engine.World(ctx, sim.Options{Seed: r.seed, Host: f.options, Modules: f.modules}, r.log)
+	w, err := o.Engine.World(ctx, sim.Options{Seed: r.seed, Host: f.options, Modules: f.modules, Fault: r.fault}, r.log)
 	if err != nil {
 		result.Failure = r.fail(at, "the modules load", err.Error())
 		r.finish(s, result)
@@ -98,6 +98,8 @@ type runner struct {
 	log    *logTail
 	peers  map[string]*peer
 	names  []string // of peers, in the order of their first appearance
+
+	callFaults []callFault // that are on
 }
 
 // peer is a client, with what it has heard and nothing was expected of yet.

@@ -10,6 +10,7 @@ import (
 
 	"weir/host"
 	"weir/internal/sim"
+	"weir/runtime"
 )
 
 // simultaneous is a step that can be done together with others: parts are its
@@ -307,11 +308,38 @@ func (l reload) do(r *runner, at *placed) *Failure {
 	return nil
 }
 
-type setFaults struct{ set sim.Faults }
+// setFaults is what goes wrong from now on, in place of what did before.
+type setFaults struct {
+	set   sim.Faults
+	calls []callFault
+}
+
+// callFault is a host function that fails: its nth call from now on, or each.
+type callFault struct {
+	call   string
+	nth    int // 0: each
+	status runtime.Status
+	calls  int // so far
+}
 
 func (s setFaults) do(r *runner, _ *placed) *Failure {
 	r.w.SetFaults(s.set)
+	r.callFaults = slices.Clone(s.calls) // it counts anew, also when the step is repeated
 	return nil
+}
+
+// fault is asked by the server before each call of a host function.
+func (r *runner) fault(function string) (runtime.Status, bool) {
+	for i := range r.callFaults {
+		f := &r.callFaults[i]
+		if f.call != function {
+			continue
+		}
+		if f.calls++; f.nth == 0 || f.calls == f.nth {
+			return f.status, true
+		}
+	}
+	return 0, false
 }
 
 // silence is clients that hear nothing for some time.

@@ -52,6 +52,9 @@ type Options struct {
 	Engine *runtime.Engine
 	// Faults are what goes wrong from the start; SetFaults changes them.
 	Faults Faults
+	// Fault makes handlers' host functions fail (runtime.Fault); nil means that
+	// none does.
+	Fault runtime.Fault
 	// Logger gets the server's records; nil discards them.
 	Logger *slog.Logger
 
@@ -127,6 +130,7 @@ func (w *World) start(o Options) error {
 		Executor: w.exec,
 		Bind:     w.bind,
 		Random:   rand.NewPCG(o.Seed, 0x73727672),
+		Fault:    o.Fault,
 	})
 	if err != nil {
 		return err
