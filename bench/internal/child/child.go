@@ -66,13 +66,13 @@ func Start(ctx context.Context, procs int, path string, args func(address string
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // environment is the one that every server gets: this process's, without what would tune one Go program differently
-// from another.
+// from another, and without what the tests' own scripts are told, which weir would take for a setting.
 func environment(procs int) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
-		case "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG":
+		case "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG", "WEIR_REQUIRE_TOOLS":
 		default:
 			env = append(env, kv)
 		}
