@@ -28,7 +28,7 @@ const (
 	maxQuantum    = 100_000
 	shortQuantum  = 150_000   // ns: less, and the next one is larger
 	longQuantum   = 1_000_000 // ns: more, and the next one is smaller
-	quantumGrowth = 2
+	quantumGrowth = 4
 	quantumShrink = 4
 
 	// yieldEvery is how long a guest runs before others get their turn, in ns. The garbage collector need not wait for that:
