@@ -67,7 +67,7 @@ func (e *Engine) admit(file []byte, o ModuleOptions) (*admitted, error) {
 	if export {
 		a.globals = m.MutableGlobals()
 	}
-	a.code, err = m.Meter(wasm.MeterOptions{StackBytes: o.Limits.WithDefaults().StackBytes, ExportGlobals: export})
+	a.code, err = m.Meter(wasm.MeterOptions{ImportFuel: wasiFuel, StackBytes: o.Limits.WithDefaults().StackBytes, ExportGlobals: export})
 	if err != nil {
 		r.add("%s", printable(err.Error(), maxMessageBytes))
 		return nil, refuse()

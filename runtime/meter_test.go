@@ -191,3 +191,27 @@ func TestAGuestThatMostlyWaitedGetsGrace(t *testing.T) {
 		t.Error("it waits without end")
 	}
 }
+
+// A function of WASI works for long on behalf of one instruction, and its own time is not metered. So it is paid for,
+// also when it is called through a table.
+func TestFunctionsOfWASIAreCharged(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, o Options) {
+		i := only(t, o, "charged", ModuleOptions{Limits: Limits{Timeout: time.Hour}})
+		for _, c := range []struct {
+			ev    Event
+			calls int64
+			least int64
+		}{
+			{EventText, 10, 10 * maxQuantum},
+			{EventBinary, 10, 10 * maxQuantum},
+			{EventTimer, 10, 10 * (5_000 + maxRandomBytes/bytesPerHostFuel)},
+		} {
+			if result, err := i.Call(&fakeHost{}, c.ev, 1, c.calls, 0); result != 0 || err != nil {
+				t.Fatalf("%v: %d, %v", c.ev, result, err)
+			}
+			if spent := i.Spent(); spent < c.least || spent > c.least*11/10 {
+				t.Errorf("%v: %d calls cost %d fuel, want about %d", c.ev, c.calls, spent, c.least)
+			}
+		}
+	})
+}

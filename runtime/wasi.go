@@ -21,6 +21,21 @@ func linkWASI(ctx context.Context, rt wazero.Runtime) error {
 	return err
 }
 
+// wasiFuel is what a function of WASI costs a guest. They run on our time, and some as long as the guest's memory holds
+// arguments for them: poll_oneoff walks through a list, random_get fills a buffer.
+func wasiFuel(module, name string) int64 {
+	switch {
+	case module != wasiModule:
+		return 0
+	case name == "poll_oneoff":
+		return maxQuantum
+	case name == "random_get":
+		return 5_000
+	default:
+		return 1_000
+	}
+}
+
 // configureWASI gives one instance its clocks, its random bytes and its output. There are no files, sockets,
 // arguments or environment variables unless a configuration names them, and here none does.
 func configureWASI(config wazero.ModuleConfig, c *callContext) wazero.ModuleConfig {
@@ -102,6 +117,7 @@ func (r *randomSource) Read(p []byte) (int, error) {
 	if len(p) > maxRandomBytes {
 		return 0, errTooRandom
 	}
+	r.meter.moved(len(p))
 	return r.random.Read(p)
 }
 

@@ -73,11 +73,17 @@ func (r *rewriter) addHelper(key helperKey, b body, typ FuncType) uint32 {
 	if r.helpers == nil {
 		r.helpers = map[helperKey]uint32{}
 	}
+	f := r.addFunction(helperNames[key.op], b, typ)
+	r.helpers[key] = f
+	return f
+}
+
+// addFunction appends a function of the meter's own, which stack traces show under that name.
+func (r *rewriter) addFunction(name string, b body, typ FuncType) uint32 {
 	f := uint32(len(r.out.functions))
 	r.out.functions = append(r.out.functions, r.addType(typ))
-	r.out.names[f] = MeterModule + "." + helperNames[key.op]
+	r.out.names[f] = MeterModule + "." + name
 	r.helperBodies = append(r.helperBodies, b)
-	r.helpers[key] = f
 	return f
 }
 

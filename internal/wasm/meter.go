@@ -43,6 +43,9 @@ type MeterOptions struct {
 	// ExportGlobals exports every mutable global, as [MeterGlobal] and its index. Then all of an instance's state can be
 	// read and set from outside, unless HiddenState says otherwise.
 	ExportGlobals bool
+	// ImportFuel says what a call of an imported function costs, on top of the instruction: 0 is nothing. nil means that
+	// none costs anything.
+	ImportFuel func(module, name string) int64
 }
 
 // Meter returns the module rewritten so that it cannot run on unchecked. It does the same as before, as long as fuel
@@ -71,7 +74,7 @@ func (m *Module) Meter(o MeterOptions) ([]byte, error) {
 		return nil, fmt.Errorf("meter: calls need up to %d bytes of stack without recursing (function %d %q), %d are allowed",
 			r.stack.most, r.stack.deepest, m.FunctionName(r.stack.deepest), o.StackBytes)
 	}
-	r.declare()
+	r.declare(o.ImportFuel)
 	if o.ExportGlobals {
 		r.exportGlobals()
 	}
@@ -94,6 +97,7 @@ type rewriter struct {
 	fuel   uint32 // global, i64
 	depth  uint32 // global, i32: bytes of stack that recursive functions took
 
+	charged      map[uint32]uint32    // by import: the function that pays for it and calls it
 	helpers      map[helperKey]uint32 // functions that stand for instructions
 	helperBodies []body
 	blockTypes   map[uint32]uint32 // by the function's type: the type of a block with its results
@@ -103,7 +107,7 @@ type rewriter struct {
 }
 
 // declare fills in all of the new module but its code.
-func (r *rewriter) declare() {
+func (r *rewriter) declare(importFuel func(module, name string) int64) {
 	m, out := r.m, &r.out
 	*out = *m
 	out.types = m.types[:len(m.types):len(m.types)]
@@ -118,6 +122,8 @@ func (r *rewriter) declare() {
 	out.functions = append(out.functions, m.functions[r.refill:]...)
 
 	r.fuel, r.depth = uint32(len(m.globals)), uint32(len(m.globals)+1)
+	out.names = make(map[uint32]string, len(m.names)+1)
+	r.chargeImports(importFuel)
 	out.globals = make([]global, len(m.globals), len(m.globals)+2)
 	for i, g := range m.globals {
 		g.init = r.constant(g.init)
@@ -156,12 +162,13 @@ func (r *rewriter) declare() {
 		s.entries = entries
 		out.elements[i] = s
 	}
-	out.names = make(map[uint32]string, len(m.names)+1)
 	for i, name := range m.names {
-		out.names[r.function(i)] = name
+		if i >= r.refill { // an import is known by what it is imported as
+			out.names[r.function(i)] = name
+		}
 	}
 	for _, e := range m.exports { // a stack is easier to read with these than with numbers, which have changed
-		if e.Kind == KindFunction && m.names[e.Index] == "" {
+		if e.Kind == KindFunction && e.Index >= r.refill && m.names[e.Index] == "" {
 			out.names[r.function(e.Index)] = e.Name
 		}
 	}
@@ -176,6 +183,9 @@ func (r *rewriter) addType(t FuncType) uint32 {
 // function returns the new index of a function.
 func (r *rewriter) function(i uint32) uint32 {
 	if i < r.refill {
+		if f, ok := r.charged[i]; ok {
+			return f
+		}
 		return i
 	}
 	return i + 1

@@ -1,0 +1,22 @@
+;; Calls a function of WASI as often as arg says: poll_oneoff directly (event 3) or through a table (event 4), random_get (event 6).
+(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (type $four (func (param i32 i32 i32 i32) (result i32)))
+  (table 1 funcref)
+  (elem (i32.const 0) $poll)
+  (func (export "weir_abi_1") (result i64) (i64.const 0x58))
+  (func (export "weir_inbound") (param i32) (result i32) (i32.const 65536))
+  (func (export "weir_event") (param $event i32) (param $conn i64) (param $arg i64) (param $ptr i32) (param $len i32) (result i32)
+    (local $n i32)
+    (local.set $n (i32.wrap_i64 (local.get $arg)))
+    (loop $again
+      (if (i32.eq (local.get $event) (i32.const 3))
+        (then (drop (call $poll (i32.const 0) (i32.const 4096) (i32.const 1) (i32.const 8192)))))
+      (if (i32.eq (local.get $event) (i32.const 4))
+        (then (drop (call_indirect (type $four) (i32.const 0) (i32.const 4096) (i32.const 1) (i32.const 8192) (i32.const 0)))))
+      (if (i32.eq (local.get $event) (i32.const 6))
+        (then (drop (call $random (i32.const 65536) (i32.const 1048576)))))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (i32.const 0)))
