@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weir/netpoll"
+	"weir/runtime"
 )
 
 // door is a Listener in memory: what Accept returns stands in a list.
@@ -384,4 +385,53 @@ func TestTheLimitsHoldForRealSockets(t *testing.T) {
 	if n := w.srv.Stats().Shed; n != 3 {
 		t.Errorf("%d were shed", n)
 	}
+}
+
+// What a handler passes may be as long as its memory: it is measured before
+// anything else is done with it.
+func TestLongArgumentsAreRefusedUnread(t *testing.T) {
+	l := newLab(t)
+	defer l.close()
+	tn := l.tenant("puppet")
+	c := l.connect("/").conn
+	turn := l.srv.turns.borrow(l.srv)
+	defer l.srv.turns.giveBack(turn)
+	long := make([]byte, 8<<20)
+	for i := range long {
+		long[i] = 0xFF // neither text nor a token
+	}
+	inv := &turn.inv
+	begin := func(ev runtime.Event) {
+		inv.begin(tn, c, ev)
+		turn.own, turn.ownDone = turn.own[:0], 0
+	}
+	begin(runtime.EventText)
+	id := uint64(c.id)
+	if st := inv.ConnSend(id, 1, long); st != runtime.StatusTooBig {
+		t.Errorf("conn_send: %v", st)
+	}
+	if st := inv.TopicPublish(long, 1, long, 0); st != runtime.StatusTooBig {
+		t.Errorf("topic_publish: %v", st)
+	}
+	if st := inv.ConnClose(id, 1000, long); st != runtime.StatusTooBig {
+		t.Errorf("conn_close: %v", st)
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if _, st := inv.ConnAttr(id, long); st != runtime.StatusNotFound {
+			t.Errorf("conn_attr: %v", st)
+		}
+	}); n != 0 {
+		t.Errorf("conn_attr costs %v allocations", n)
+	}
+	begin(runtime.EventUpgrade)
+	if _, st := inv.UpgradeHeader(long); st != runtime.StatusNotFound {
+		t.Errorf("upgrade_header: %v", st)
+	}
+	if st := inv.UpgradeProtocol(long); st != runtime.StatusInvalid {
+		t.Errorf("upgrade_protocol: %v", st)
+	}
+	if st := inv.UpgradeRespondHeader(long, long); st != runtime.StatusTooBig {
+		t.Errorf("upgrade_respond_header: %v", st)
+	}
+	inv.rollBack()
 }

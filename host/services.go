@@ -12,6 +12,9 @@ var _ runtime.Host = (*invocation)(nil)
 
 const (
 	maxTopicBytes = 255
+	// maxNameBytes is longer than any attribute or header field that there is: a
+	// handler's name for one is looked at only if it is shorter.
+	maxNameBytes = 1 << 10
 	// maxStateBytes bounds a connection's attachment.
 	maxStateBytes = 16 << 10
 	// The shortest timer is one tick of the wheel, the longest ten years: enough
@@ -100,14 +103,14 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	if st := inv.mayReach(c); st != runtime.StatusOK {
 		return st
 	}
+	limits := &inv.turn.srv.opts.WebSocket
+	total := frameBytes(len(p))
+	if total > int(limits.OutboundQueueSize) { // before anything looks at all of it
+		return runtime.StatusTooBig
+	}
 	op, ok := opcode(kind)
 	if !ok || kind == 1 && !utf8.Valid(p) {
 		return runtime.StatusInvalid
-	}
-	limits := &inv.turn.srv.opts.WebSocket
-	total := frameBytes(len(p))
-	if total > int(limits.OutboundQueueSize) {
-		return runtime.StatusTooBig
 	}
 	if st := inv.room(total); st != runtime.StatusOK {
 		return st
@@ -142,11 +145,11 @@ func (inv *invocation) ConnClose(id uint64, code int32, reason []byte) runtime.S
 	if st := inv.mayReach(c); st != runtime.StatusOK {
 		return st
 	}
-	if !mayHandlerSend(code) || !utf8.Valid(reason) {
-		return runtime.StatusInvalid
-	}
 	if len(reason) > maxReasonBytes {
 		return runtime.StatusTooBig
+	}
+	if !mayHandlerSend(code) || !utf8.Valid(reason) {
+		return runtime.StatusInvalid
 	}
 	if st := inv.room(len(reason)); st != runtime.StatusOK {
 		return st
@@ -165,6 +168,9 @@ func (inv *invocation) ConnAttr(id uint64, name []byte) ([]byte, runtime.Status)
 	c := inv.target(id)
 	if c == nil {
 		return nil, runtime.StatusUnknownConnection
+	}
+	if len(name) > maxNameBytes {
+		return nil, runtime.StatusNotFound
 	}
 	return inv.attr(c, string(name))
 }
@@ -346,13 +352,13 @@ func (inv *invocation) topicsOf(c *Conn) int {
 
 // TopicPublish implements runtime.Host.
 func (inv *invocation) TopicPublish(topic []byte, kind int32, p []byte, except uint64) runtime.Status {
-	op, ok := opcode(kind)
-	if !ok || !validTopic(topic) || kind == 1 && !utf8.Valid(p) {
-		return runtime.StatusInvalid
-	}
 	total := frameBytes(len(p))
 	if total > int(inv.turn.srv.opts.WebSocket.OutboundQueueSize) {
 		return runtime.StatusTooBig
+	}
+	op, ok := opcode(kind)
+	if !ok || !validTopic(topic) || kind == 1 && !utf8.Valid(p) {
+		return runtime.StatusInvalid
 	}
 	if st := inv.room(len(topic) + total); st != runtime.StatusOK {
 		return st
@@ -498,6 +504,9 @@ func (inv *invocation) UpgradeURI() ([]byte, runtime.Status) {
 func (inv *invocation) UpgradeHeader(name []byte) ([]byte, runtime.Status) {
 	if inv.event != runtime.EventUpgrade {
 		return nil, runtime.StatusUnavailable
+	}
+	if len(name) > maxNameBytes {
+		return nil, runtime.StatusNotFound
 	}
 	value, n := inv.turn.request.header(string(name), inv.scratch[:0])
 	if n == 0 {

@@ -60,7 +60,7 @@ func (u *upgrade) wants(offered []byte) bool {
 
 // pick is the handler's choice of a subprotocol, which must have been offered.
 func (u *upgrade) pick(name []byte) runtime.Status {
-	if !isToken(name) {
+	if len(name) > maxNameBytes || !isToken(name) {
 		return runtime.StatusInvalid
 	}
 	r := &u.turn.request
@@ -86,6 +86,9 @@ const maxRespondBytes = 4 << 10
 // respond adds a response header field. Fields that make the handshake what it
 // is stay the server's.
 func (u *upgrade) respond(name, value []byte) runtime.Status {
+	if len(u.responded)+len(name)+len(value)+4 > maxRespondBytes { // before anything looks at all of it
+		return runtime.StatusTooBig
+	}
 	if !isToken(name) {
 		return runtime.StatusInvalid
 	}
@@ -98,9 +101,6 @@ func (u *upgrade) respond(name, value []byte) runtime.Status {
 	case lower == "connection", lower == "upgrade", lower == "content-length", lower == "transfer-encoding",
 		strings.HasPrefix(lower, "sec-websocket-"):
 		return runtime.StatusDenied
-	}
-	if len(u.responded)+len(name)+len(value)+4 > maxRespondBytes {
-		return runtime.StatusTooBig
 	}
 	u.responded = append(u.responded, name...)
 	u.responded = append(u.responded, ": "...)

@@ -374,7 +374,7 @@ func abiHas(c *callContext, s []uint64) {
 	switch {
 	case !ok:
 		setStatus(s, StatusBadPointer)
-	case hostFuncNamed[string(name)] == nil:
+	case len(name) > maxNameBytes || hostFuncNamed[string(name)] == nil:
 		setStatus(s, 0)
 	default:
 		setStatus(s, 1)
