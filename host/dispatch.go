@@ -217,9 +217,13 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 	if err == nil && ev == runtime.EventUpgrade && status >= 400 && status <= 599 {
 		return status // a refusal, not a failure
 	}
+	if err == nil && t.inv.ownGone {
+		// The handler gave up because its peer has gone, which the lane is about to
+		// hear: no fault of its own, so the instance stays.
+		return status
+	}
 	if err == nil && t.inv.ownFull {
-		// The handler gave up because its peer does not read: no fault of its own,
-		// so the instance stays.
+		// The same where its peer does not read.
 		c.fail(t, causeSlowConsumer)
 		return status
 	}

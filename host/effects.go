@@ -50,13 +50,14 @@ type invocation struct {
 	scratch []byte // results of reads
 	closes  int    // effects of kind effectClose
 	ownFull bool   // a reply was refused because the peer reads too slowly
+	ownGone bool   // something was refused because the peer has gone meanwhile
 
 	unixMilli int64 // frozen at first use; 0 not yet
 }
 
 func (inv *invocation) begin(tn *tenant, c *Conn, ev runtime.Event) {
 	inv.tn, inv.conn, inv.event = tn, c, ev
-	inv.unixMilli, inv.ownFull = 0, false
+	inv.unixMilli, inv.ownFull, inv.ownGone = 0, false, false
 }
 
 // rollBack forgets everything the invocation asked for.

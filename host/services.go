@@ -58,6 +58,9 @@ func (inv *invocation) keep(p []byte) (from, to int32) {
 func (inv *invocation) outlook(c *Conn) (closing bool, queuedBytes int) {
 	c.mu.Lock()
 	closing = c.sealed || c.dead || c != inv.conn && c.more != nil && c.more.asked.cause != causeNone
+	if c == inv.conn && closing && c.phase == phaseOpen { // not we have closed it: somebody's write has failed
+		inv.ownGone = true
+	}
 	if c.out != nil {
 		queuedBytes = c.out.bytes
 	}

@@ -16,6 +16,9 @@ const (
 
 	maxGuestBudgetBytes = 1 << 46
 
+	// aboutLogRate bounds the lines a second about one module's failures, with a burst of as many.
+	aboutLogRate = 20
+
 	// maxInstances bounds what one module may be configured to: each costs at least two wazero functions (24 KB)
 	// and its memory.
 	maxInstances = 1 << 16

@@ -98,8 +98,9 @@ type Module struct {
 
 	tapesKept, tapesDropped atomic.Uint64
 
-	kill  atomic.Bool // what still runs must end
-	logs  logGate
+	kill  atomic.Bool  // what still runs must end
+	logs  logGate      // of what guests log and print
+	about logGate      // of what is logged about the module
 	users atomic.Int64 // Retain minus Release; retiredBit is set by Retire
 	pool  pool
 }
@@ -133,6 +134,7 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 		pool:      pool{max: instances, idle: make([]*Instance, 0, instances)},
 	}
 	m.logs.init(o.Limits.LogRate, e.now)
+	m.about.init(aboutLogRate, e.now)
 	return m
 }
 
@@ -304,9 +306,9 @@ func (m *Module) close() {
 	m.engine.forget(m)
 }
 
-// MayLog reports whether a line about the module may be logged now. It counts against LogRate: a module that fails all
-// the time must not flood the log by way of us either.
-func (m *Module) MayLog() bool { return m.logs.pass() }
+// MayLog reports whether a line about the module may be logged now: a module that fails all the time must not flood the
+// log by way of us. What its guests log does not count here, so that they cannot hide a failure either.
+func (m *Module) MayLog() bool { return m.about.pass() }
 
 // Stats returns a snapshot.
 func (m *Module) Stats() ModuleStats {
