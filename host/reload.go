@@ -27,7 +27,7 @@ type Reloaded struct {
 // serving. Then one atomic swap makes it current: a message that has begun ends
 // on its own generation, and no connection ever goes back to an older one.
 // Topics, timers and the state of connections stay. Of m, only Wasm, Config,
-// Capabilities, Ungranted, MemoryPages, Instances and Limits may change.
+// Capabilities, Ungranted, MemoryPages, Instances, Limits and Record may change.
 //
 // Any goroutine; reloads of one module wait for each other.
 func (s *Server) Reload(ctx context.Context, m Module) (Reloaded, error) {
