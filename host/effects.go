@@ -53,6 +53,9 @@ type invocation struct {
 	ownGone bool   // something was refused because the peer has gone meanwhile
 
 	unixMilli int64 // frozen at first use; 0 not yet
+
+	saved []byte // of the save event: the state that is handed on; nil none
+	key   []byte // what the instance is for; nil nothing
 }
 
 func (inv *invocation) begin(tn *tenant, c *Conn, ev runtime.Event) {

@@ -17,6 +17,8 @@ const (
 	maxNameBytes = 1 << 10
 	// maxStateBytes bounds a connection's attachment.
 	maxStateBytes = 16 << 10
+	// maxSavedBytes bounds what an instance hands to the one that takes over.
+	maxSavedBytes = 1 << 20
 	// The shortest timer is one tick of the wheel, the longest ten years: enough
 	// for everybody, and far from overflow.
 	minTimerMillis = int64(wheelTick / time.Millisecond)
@@ -535,3 +537,18 @@ func (inv *invocation) UpgradeRespondHeader(name, value []byte) runtime.Status {
 	}
 	return inv.turn.upgrade.respond(name, value)
 }
+
+// StateSave implements runtime.Host.
+func (inv *invocation) StateSave(p []byte) runtime.Status {
+	if inv.event != runtime.EventSave {
+		return runtime.StatusUnavailable
+	}
+	if len(p) > maxSavedBytes {
+		return runtime.StatusTooBig
+	}
+	inv.saved = append([]byte{}, p...)
+	return runtime.StatusOK
+}
+
+// InstanceKey implements runtime.Host.
+func (inv *invocation) InstanceKey() ([]byte, runtime.Status) { return inv.key, runtime.StatusOK }

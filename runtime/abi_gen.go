@@ -52,9 +52,12 @@ const (
 	// The server is going down: say goodbye. It reaches every connection that is open, and once the module itself
 	// with connection 0.
 	EventDrain Event = 7
-	// Reserved: a generation is being replaced and may hand an instance's state to the next one.
+	// An instance of the scope connection, key or singleton is about to be replaced by the next generation: it
+	// hands on its state with state_save. It is the last event of an instance that is replaced. Nothing but that
+	// takes hold; other effects are refused with denied. A non-zero result keeps the old generation.
 	EventSave Event = 8
-	// Reserved: a new generation is given what the old one saved.
+	// A new instance takes over from one that has saved its state. It comes after init and before anything else;
+	// without a state to hand on it does not come. Effects are refused with denied.
 	EventRestore Event = 9
 )
 
@@ -249,4 +252,6 @@ var hostFuncs = []hostFunc{
 	{"upgrade_header", "iiii", "i", 0, 0},
 	{"upgrade_protocol", "ii", "i", 0, 0},
 	{"upgrade_respond_header", "iiii", "i", 0, 0},
+	{"state_save", "ii", "i", 0, 1},
+	{"instance_key", "ii", "i", 0, 1},
 }

@@ -52,4 +52,9 @@ type Host interface {
 	UpgradeProtocol(name []byte) Status
 	// UpgradeRespondHeader adds a header to the response.
 	UpgradeRespondHeader(name, value []byte) Status
+
+	// StateSave takes an instance's state for the one that takes over.
+	StateSave(p []byte) Status
+	// InstanceKey returns what the instance is for.
+	InstanceKey() ([]byte, Status)
 }

@@ -106,6 +106,8 @@ var hostImpls = map[string]hostImpl{
 	"upgrade_header":         upgradeHeader,
 	"upgrade_protocol":       upgradeProtocol,
 	"upgrade_respond_header": upgradeRespondHeader,
+	"state_save":             stateSave,
+	"instance_key":           instanceKey,
 }
 
 // hostFuncNamed finds a function of the table by its name.
@@ -430,5 +432,30 @@ func upgradeRespondHeader(c *callContext, s []uint64) {
 		setStatus(s, StatusUnavailable)
 	default:
 		setStatus(s, c.host.UpgradeRespondHeader(name, value))
+	}
+}
+
+func stateSave(c *callContext, s []uint64) {
+	p, ok := c.bytes(s[0], s[1])
+	switch {
+	case !ok:
+		setStatus(s, StatusBadPointer)
+	case c.host == nil:
+		setStatus(s, StatusUnavailable)
+	default:
+		setStatus(s, c.host.StateSave(p))
+	}
+}
+
+func instanceKey(c *callContext, s []uint64) {
+	buf, ok := c.bytes(s[0], s[1])
+	switch {
+	case !ok:
+		setStatus(s, StatusBadPointer)
+	case c.host == nil:
+		setStatus(s, StatusUnavailable)
+	default:
+		value, status := c.host.InstanceKey()
+		setStatus(s, answer(buf, value, status))
 	}
 }

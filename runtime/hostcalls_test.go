@@ -120,6 +120,8 @@ func TestHostFunctionsPassTheirArguments(t *testing.T) {
 			{"upgrade_header", []uint64{16, 4, 64, 8}, `upgrade_header "name"`},
 			{"upgrade_protocol", []uint64{16, 4}, `upgrade_protocol "name"`},
 			{"upgrade_respond_header", []uint64{16, 4, 32, 6}, `upgrade_respond_header "name" "value!"`},
+			{"state_save", []uint64{16, 4}, `state_save "name"`},
+			{"instance_key", []uint64{256, 8}, `instance_key`},
 			// No bytes are no pointer.
 			{"conn_send", []uint64{1, 1, 0xffffffff, 0}, `conn_send 1 1 ""`},
 		} {
@@ -242,6 +244,7 @@ var pointers = map[string][]int{
 	"topic_join": {1}, "topic_leave": {1}, "topic_publish": {0, 3}, "topic_count": {0},
 	"random": {0}, "log": {1}, "metric_add": {0}, "abi_has": {0},
 	"upgrade_uri": {0}, "upgrade_header": {0, 2}, "upgrade_protocol": {0}, "upgrade_respond_header": {0, 2},
+	"state_save": {0}, "instance_key": {0},
 }
 
 // suspicious checks that everything the host is lent lies within guest memory.
@@ -283,6 +286,8 @@ func (h *suspicious) UpgradeURI() ([]byte, Status)                              
 func (h *suspicious) UpgradeHeader(p []byte) ([]byte, Status)                   { return h.value, h.lent(p) }
 func (h *suspicious) UpgradeProtocol(p []byte) Status                           { return h.lent(p) }
 func (h *suspicious) UpgradeRespondHeader(p, q []byte) Status                   { return h.lent(p, q) }
+func (h *suspicious) StateSave(p []byte) Status                                 { return h.lent(p) }
+func (h *suspicious) InstanceKey() ([]byte, Status)                             { return h.value, h.lent() }
 
 func TestNoArgumentsReachOutsideGuestMemory(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, o Options) {

@@ -453,3 +453,14 @@ func (h *recordingHost) UpgradeRespondHeader(name, value []byte) Status {
 	}
 	return r.status(kept, r.host.UpgradeRespondHeader(name, value))
 }
+
+func (h *recordingHost) StateSave(p []byte) Status {
+	r, kept := h.onlyBytes(callStateSave, p)
+	return r.status(kept, r.host.StateSave(p))
+}
+
+func (h *recordingHost) InstanceKey() ([]byte, Status) {
+	r, kept := h.kept(callInstanceKey, 0)
+	p, s := r.host.InstanceKey()
+	return r.value(kept, p, s)
+}

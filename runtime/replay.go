@@ -416,6 +416,8 @@ func (h *playback) UpgradeURI() ([]byte, Status)                      { return h
 func (h *playback) UpgradeHeader([]byte) ([]byte, Status)             { return h.value() }
 func (h *playback) UpgradeProtocol([]byte) Status                     { return h.status() }
 func (h *playback) UpgradeRespondHeader([]byte, []byte) Status        { return h.status() }
+func (h *playback) StateSave([]byte) Status                           { return h.status() }
+func (h *playback) InstanceKey() ([]byte, Status)                     { return h.value() }
 
 // TimeUnixMs returns the time on the tape. Another module that looks at the clock where the recorded one did not gets
 // the event's time nevertheless, or the last one.

@@ -134,6 +134,8 @@ func (h *moodyHost) UpgradeURI() ([]byte, Status)                      { return 
 func (h *moodyHost) UpgradeHeader([]byte) ([]byte, Status)             { return h.value() }
 func (h *moodyHost) UpgradeProtocol([]byte) Status                     { return h.status() }
 func (h *moodyHost) UpgradeRespondHeader([]byte, []byte) Status        { return h.status() }
+func (h *moodyHost) StateSave([]byte) Status                           { return h.status() }
+func (h *moodyHost) InstanceKey() ([]byte, Status)                     { return h.value() }
 
 // letters are a payload of n commands of the guest "tape", none of which ends it.
 func letters(random *rand.Rand, n int) string {

@@ -117,6 +117,8 @@ const (
 	callUpgradeHeader
 	callUpgradeProtocol
 	callUpgradeRespondHeader
+	callStateSave
+	callInstanceKey
 )
 
 var tapeFuncs = [...]tapeFunc{
@@ -137,6 +139,8 @@ var tapeFuncs = [...]tapeFunc{
 	callUpgradeHeader:        {"upgrade_header", "b", "v"},
 	callUpgradeProtocol:      {"upgrade_protocol", "b", "s"},
 	callUpgradeRespondHeader: {"upgrade_respond_header", "bb", "s"},
+	callStateSave:            {"state_save", "b", "s"},
+	callInstanceKey:          {"instance_key", "", "v"},
 }
 
 // TapeStep is one thing that was asked of the guest.

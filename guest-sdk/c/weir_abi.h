@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define WEIR_ABI_VERSION 1
-#define WEIR_ABI_MINOR 0
+#define WEIR_ABI_MINOR 1
 
 // Names a connection of this module; 0 is nobody, or the module itself.
 typedef uint64_t weir_conn;
@@ -47,10 +47,13 @@ enum {
     // itself with connection 0.
     WEIR_EVENT_DRAIN = 7,
 
-    // Reserved: a generation is being replaced and may hand an instance's state to the next one.
+    // An instance of the scope connection, key or singleton is about to be replaced by the next generation: it
+    // hands on its state with state_save. It is the last event of an instance that is replaced. Nothing but that
+    // takes hold; other effects are refused with denied. A non-zero result keeps the old generation.
     WEIR_EVENT_SAVE = 8,
 
-    // Reserved: a new generation is given what the old one saved.
+    // A new instance takes over from one that has saved its state. It comes after init and before anything else;
+    // without a state to hand on it does not come. Effects are refused with denied.
     WEIR_EVENT_RESTORE = 9,
 };
 
@@ -295,5 +298,19 @@ int32_t weir_upgrade_protocol(const void *name, uint32_t name_len);
 // Errors: too big, denied, invalid argument, unavailable, bad pointer.
 WEIR_IMPORT("upgrade_respond_header")
 int32_t weir_upgrade_respond_header(const void *name, uint32_t name_len, const void *value, uint32_t value_len);
+
+// Hands an instance's state to the one that takes over. The last call counts; without one there is nothing to
+// restore. Only in the save event.
+// - data: the state, at most 1 MiB
+// Errors: too big, unavailable, bad pointer.
+WEIR_IMPORT("state_save")
+int32_t weir_state_save(const void *data, uint32_t data_len);
+
+// Reads what this instance is for: its key under the scope key, the connection's id in decimal under connection,
+// nothing under pool and singleton.
+// - key: what the instance is for
+// Errors: unavailable, bad pointer.
+WEIR_IMPORT("instance_key")
+int32_t weir_instance_key(void *key, uint32_t key_cap);
 
 #endif

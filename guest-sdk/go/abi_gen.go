@@ -92,9 +92,12 @@ const (
 	// The server is going down: say goodbye. It reaches every connection that is open, and once the module itself
 	// with connection 0.
 	eventDrain = 7
-	// Reserved: a generation is being replaced and may hand an instance's state to the next one.
+	// An instance of the scope connection, key or singleton is about to be replaced by the next generation: it
+	// hands on its state with state_save. It is the last event of an instance that is replaced. Nothing but that
+	// takes hold; other effects are refused with denied. A non-zero result keeps the old generation.
 	eventSave = 8
-	// Reserved: a new generation is given what the old one saved.
+	// A new instance takes over from one that has saved its state. It comes after init and before anything else;
+	// without a state to hand on it does not come. Effects are refused with denied.
 	eventRestore = 9
 )
 

@@ -31,6 +31,15 @@ type Handler struct {
 
 	// Drain says that the server goes down in about the given time. It comes for each connection, and once with None.
 	Drain func(c Conn, left time.Duration) error
+
+	// Save returns the instance's state for the one that takes over from it; nil is none. It is the last event of an
+	// instance of the scope connection, key or singleton whose module is replaced. The state is copied, at most 1 MiB.
+	// An error keeps the old version.
+	Save func() (state []byte, err error)
+
+	// Restore is given what Save has returned in the instance of the generation before. It comes after Init and
+	// before anything else; state is lent until it returns. An error keeps the old version.
+	Restore func(state []byte, savedBy uint64) error
 }
 
 // Closed says how a connection ended.
@@ -75,6 +84,8 @@ func handles() uint64 {
 		eventClose:   handler.Close != nil,
 		eventTimer:   handler.Timer != nil,
 		eventDrain:   handler.Drain != nil,
+		eventSave:    handler.Save != nil,
+		eventRestore: handler.Restore != nil,
 	} {
 		if wanted {
 			set |= 1 << event
@@ -110,6 +121,13 @@ func dispatch(event int32, conn uint64, arg int64, payload []byte) int32 {
 		if errors.As(err, &rejection) {
 			return int32(rejection)
 		}
+	case eventSave:
+		var state []byte
+		if state, err = handler.Save(); err == nil && state != nil {
+			err = check("state_save", stateSave(lend(state)))
+		}
+	case eventRestore:
+		err = handler.Restore(payload, uint64(arg))
 	case eventInit:
 		generation = uint64(arg)
 		if handler.Init != nil {

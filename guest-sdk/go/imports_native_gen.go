@@ -177,3 +177,19 @@ func upgradeProtocol(name string) int32 {
 func upgradeRespondHeader(name string, value string) int32 {
 	return native.Current().UpgradeRespondHeader(name, value)
 }
+
+// stateSave hands an instance's state to the one that takes over. The last call counts; without one there is
+// nothing to restore. Only in the save event.
+//
+// Errors: too big, unavailable, bad pointer.
+func stateSave(data string) int32 {
+	return native.Current().StateSave(data)
+}
+
+// instanceKey reads what this instance is for: its key under the scope key, the connection's id in decimal under
+// connection, nothing under pool and singleton.
+//
+// Errors: unavailable, bad pointer.
+func instanceKey(key unsafe.Pointer, keyCap uint32) int32 {
+	return native.Current().InstanceKey(unsafe.Slice((*byte)(key), keyCap))
+}

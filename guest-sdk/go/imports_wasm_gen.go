@@ -198,3 +198,21 @@ func upgradeProtocol(name string) int32
 //go:wasmimport weir_1 upgrade_respond_header
 //go:noescape
 func upgradeRespondHeader(name string, value string) int32
+
+// stateSave hands an instance's state to the one that takes over. The last call counts; without one there is
+// nothing to restore. Only in the save event.
+//
+// Errors: too big, unavailable, bad pointer.
+//
+//go:wasmimport weir_1 state_save
+//go:noescape
+func stateSave(data string) int32
+
+// instanceKey reads what this instance is for: its key under the scope key, the connection's id in decimal under
+// connection, nothing under pool and singleton.
+//
+// Errors: unavailable, bad pointer.
+//
+//go:wasmimport weir_1 instance_key
+//go:noescape
+func instanceKey(key unsafe.Pointer, keyCap uint32) int32

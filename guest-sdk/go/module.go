@@ -25,6 +25,13 @@ func Every(id int64, d time.Duration) error { return None.Every(id, d) }
 // CancelTimer takes a timer of the module back.
 func CancelTimer(id int64) error { return None.CancelTimer(id) }
 
+// Key returns what this instance is for: its key under the scope key, the connection's id in decimal under the scope
+// connection, nothing under pool and singleton.
+func Key() string {
+	value, _ := read(instanceKey)
+	return string(value)
+}
+
 // Now returns the time of day, to the millisecond. It stands still within an event.
 func Now() time.Time { return time.UnixMilli(timeUnixMs()) }
 

@@ -43,6 +43,9 @@ func (h *host) reach(conn uint64) (*Client, int32) {
 
 // effect counts one effect of the event.
 func (h *host) effect() int32 {
+	if h.event == native.EventSave || h.event == native.EventRestore {
+		return native.StatusDenied
+	}
 	if h.effects++; h.effects > maxEffects {
 		return native.StatusTooMany
 	}
@@ -421,3 +424,16 @@ func token(name string) bool {
 	}
 	return name != ""
 }
+
+func (h *host) StateSave(data string) int32 {
+	switch {
+	case h.event != native.EventSave:
+		return native.StatusUnavailable
+	case len(data) > maxSavedBytes:
+		return native.StatusTooBig
+	}
+	h.saved = []byte(data)
+	return native.StatusOK
+}
+
+func (h *host) InstanceKey(key []byte) int32 { return fill(key, h.options.Key) }

@@ -16,6 +16,7 @@ import (
 // The limits of a real server, at their defaults.
 const (
 	maxStateBytes    = 16 << 10
+	maxSavedBytes    = 1 << 20
 	maxReasonBytes   = 123
 	maxTopicBytes    = 255
 	maxTopicsPerConn = 128
@@ -41,6 +42,8 @@ type Options struct {
 	Deny []string
 	// Metrics names the metrics that the configuration declares.
 	Metrics []string
+	// Key is what the instance is for, under the scope key; empty is an instance for everybody.
+	Key string
 	// Start is the time at which the test begins; zero is the first second of 2026, UTC.
 	Start time.Time
 	// Seed starts the random stream.
@@ -52,6 +55,8 @@ type Server struct {
 	t       testing.TB
 	options Options
 	handles uint64
+
+	generation int64
 
 	start, now time.Time
 	random     *rand.ChaCha8
@@ -68,6 +73,7 @@ type Server struct {
 	request *upgrade // of an upgrade event
 	undo    []func() // takes back what the event did, last first
 	effects int
+	saved   []byte
 }
 
 type timerKey struct {
@@ -116,9 +122,9 @@ func Load(t testing.TB, options Options) (s *Server, ok bool) {
 		t: t, options: options, handles: native.Handles(),
 		start: options.Start, now: options.Start, random: rand.NewChaCha8(seed),
 		conns: map[uint64]*Client{}, topics: map[string]map[uint64]bool{}, timers: map[timerKey]*timer{},
-		metrics: map[string]int64{},
+		metrics: map[string]int64{}, generation: 1,
 	}
-	return s, s.run(native.EventInit, 0, 1, []byte(options.Config)) == 0
+	return s, s.run(native.EventInit, 0, s.generation, []byte(options.Config)) == 0
 }
 
 // Request is a client's request to connect.
@@ -264,6 +270,29 @@ func (s *Server) Drain(left time.Duration) {
 		}
 	}
 	s.deliver(native.EventDrain, nil, left.Milliseconds(), nil)
+}
+
+// Replace plays what happens to an instance of the scope connection, key or singleton when a new version of its module
+// comes: the save event, then init and restore as the next generation. The handler is the same value, so that a test
+// clears what a new instance would not have in between, with forget; nil clears nothing. It reports whether the new
+// version was taken.
+func (s *Server) Replace(forget func()) bool {
+	s.t.Helper()
+	s.saved = nil
+	if s.wants(native.EventSave) && s.run(native.EventSave, 0, s.generation, nil) != 0 {
+		return false
+	}
+	if forget != nil {
+		forget()
+	}
+	if s.run(native.EventInit, 0, s.generation+1, []byte(s.options.Config)) != 0 {
+		return false
+	}
+	if s.saved != nil && s.wants(native.EventRestore) && s.run(native.EventRestore, 0, s.generation, s.saved) != 0 {
+		return false
+	}
+	s.generation++
+	return true
 }
 
 // Now returns the virtual time.

@@ -128,6 +128,18 @@ type Host interface {
 	//
 	// Errors: too big, denied, invalid argument, unavailable, bad pointer.
 	UpgradeRespondHeader(name string, value string) int32
+
+	// StateSave hands an instance's state to the one that takes over. The last call counts; without one there is
+	// nothing to restore. Only in the save event.
+	//
+	// Errors: too big, unavailable, bad pointer.
+	StateSave(data string) int32
+
+	// InstanceKey reads what this instance is for: its key under the scope key, the connection's id in decimal
+	// under connection, nothing under pool and singleton.
+	//
+	// Errors: unavailable, bad pointer.
+	InstanceKey(key []byte) int32
 }
 
 // The statuses that a Host returns.
@@ -181,9 +193,12 @@ const (
 	// The server is going down: say goodbye. It reaches every connection that is open, and once the module itself
 	// with connection 0.
 	EventDrain = 7
-	// Reserved: a generation is being replaced and may hand an instance's state to the next one.
+	// An instance of the scope connection, key or singleton is about to be replaced by the next generation: it
+	// hands on its state with state_save. It is the last event of an instance that is replaced. Nothing but that
+	// takes hold; other effects are refused with denied. A non-zero result keeps the old generation.
 	EventSave = 8
-	// Reserved: a new generation is given what the old one saved.
+	// A new instance takes over from one that has saved its state. It comes after init and before anything else;
+	// without a state to hand on it does not come. Effects are refused with denied.
 	EventRestore = 9
 )
 
@@ -211,4 +226,6 @@ var Functions = []string{
 	"upgrade_header",
 	"upgrade_protocol",
 	"upgrade_respond_header",
+	"state_save",
+	"instance_key",
 }

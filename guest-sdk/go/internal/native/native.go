@@ -55,6 +55,8 @@ func (outside) UpgradeURI([]byte) int32                          { return Status
 func (outside) UpgradeHeader(string, []byte) int32               { return StatusUnavailable }
 func (outside) UpgradeProtocol(string) int32                     { return StatusUnavailable }
 func (outside) UpgradeRespondHeader(string, string) int32        { return StatusUnavailable }
+func (outside) StateSave(string) int32                           { return StatusUnavailable }
+func (outside) InstanceKey([]byte) int32                         { return StatusUnavailable }
 
 func (outside) TimeUnixMs() int64   { return time.Now().UnixMilli() }
 func (outside) TimeMonoNs() int64   { return int64(time.Since(started)) }
