@@ -70,6 +70,10 @@ func generate(root string) ([]file, error) {
 		{"guest-sdk/go/imports_native_gen.go", renderGoNative},
 		{"guest-sdk/go/internal/native/host_gen.go", renderGoNativeHost},
 		{"guest-sdk/c/weir_abi.h", renderC},
+		{"guest-sdk/rust/src/abi.rs", renderRust},
+		{"guest-sdk/rust/src/abi.rs", renderRust},
+		{"guest-sdk/assemblyscript/assembly/abi.ts", renderAssemblyScript},
+		{"guest-sdk/js/abi.mjs", renderJS},
 	} {
 		rendered, err := target.render(t)
 		if err != nil {

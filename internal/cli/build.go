@@ -25,8 +25,8 @@ import (
 const buildLong = `Compiles the handler in DIR, the working directory when none is given, to WebAssembly.
 
 A module of DIR/weir.yaml that says how it is built (modules.NAME.build) is built so.
-Otherwise DIR holds Go (go.mod or *.go) or C (*.c), and what follows -- goes to the
-compiler as further flags. The result is the module that weir.yaml names, or DIR.wasm;
+Otherwise DIR holds one of the languages that ` + "`weir doctor`" + ` lists, and what follows --
+goes to the compiler as further flags. DIR may also be one file: *.c, *.ts, *.js. The result is the module that weir.yaml names, or DIR.wasm;
 it takes its place whole, so that a server never reads half of it.
 
 Exit codes: 0 built, 2 there is nothing to build or weir.yaml is wrong, 3 the compiler
@@ -35,7 +35,7 @@ is missing or failed.`
 func newBuild(env *Env) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:     "build [DIR] [-o FILE] [-- COMPILER FLAGS]",
+		Use:     "build [DIR|FILE] [-o FILE] [-- COMPILER FLAGS]",
 		Short:   "compile a handler",
 		Long:    buildLong,
 		Example: "  weir build\n  weir build handlers/chat -o chat.wasm\n  weir build -- -tags debug",
@@ -121,31 +121,46 @@ func build(ctx context.Context, env *Env, folder string, o buildOptions) (buildR
 	return result, nil
 }
 
-// buildTask is one compiler to run.
+// buildTask is one module to make.
 type buildTask struct {
-	module   string
-	folder   string // to run it in
-	target   string // file to make, relative to the working directory or absolute
-	programs []string
-	missing  string // what to do when there is none of the programs
-	// args are the arguments; the program makes the file out, which it finds
-	// relative to folder or absolute. nil: it makes target by itself.
-	args    func(out string) []string
-	command string   // what a shell shall run instead of programs
-	environ []string // added to the environment
-}
+	module  string
+	folder  string // where the compiler runs
+	target  string // file to make, relative to the working directory or absolute
+	lang    *language
+	project sourceTree
 
-// wasip1 is what the go command compiles for.
-var wasip1 = []string{"GOOS=wasip1", "GOARCH=wasm"}
+	// command is what a shell shall run instead of a compiler that we know; it
+	// makes target by itself.
+	command string
+	environ []string // added to the environment
+
+	// What the language's plan has said: either a program with arguments, or make.
+	program string // as it is shown
+	path    string // as it is run
+	// args are the arguments; the program makes the file out, which it finds
+	// relative to folder or absolute.
+	args func(out string) []string
+	// made is the file that the program makes, if it cannot be told: nil, it is out.
+	made func() (string, error)
+	// make makes the file out by itself, which is relative to the working directory
+	// or absolute; shown is what people are told instead of a command.
+	make  func(ctx context.Context, out string) error
+	shown string
+}
 
 // buildTasks finds out what there is to do.
 func buildTasks(env *Env, folder string, o buildOptions) ([]buildTask, error) {
 	entries, err := env.ReadDir(folder)
+	file := ""
 	if err != nil {
-		return nil, usage("%s: %w", folder, reasonOf(err))
+		// It may be one file of a folder.
+		if entries, _ = env.ReadDir(filepath.Dir(folder)); !has(entries, filepath.Base(folder)) {
+			return nil, usage("%s: %w", folder, reasonOf(err))
+		}
+		folder, file = filepath.Dir(folder), filepath.Base(folder)
 	}
 	var modules map[string]config.Module
-	if has(entries, defaultFile) {
+	if file == "" && has(entries, defaultFile) {
 		c, err := loadConfig(config.Source{Files: []string{filepath.Join(folder, defaultFile)}, ReadFile: env.ReadFile, Environ: env.Environ})
 		if err != nil {
 			return nil, err
@@ -167,11 +182,19 @@ func buildTasks(env *Env, folder string, o buildOptions) ([]buildTask, error) {
 		return tasks, nil
 	}
 
-	t := buildTask{folder: folder}
+	p := sourceTree{folder: folder, entries: entries, file: file, flags: o.Flags}
+	lang, err := languageOf(p)
+	if err != nil {
+		return nil, err
+	}
+	t := buildTask{folder: folder, lang: lang, project: p}
 	switch {
 	case o.Output != "":
 		t.target = o.Output
 		t.module = nameOf(o.Output)
+	case file != "":
+		t.module = nameOf(file)
+		t.target = filepath.Join(folder, t.module+".wasm")
 	case len(modules) == 1:
 		for name, m := range modules {
 			t.module, t.target = name, m.Path
@@ -187,63 +210,103 @@ func buildTasks(env *Env, folder string, o buildOptions) ([]buildTask, error) {
 		t.module = nameOf(filepath.Base(absolute))
 		t.target = filepath.Join(folder, t.module+".wasm")
 	}
-
-	switch sources := withEnding(entries, ".c"); {
-	case has(entries, "go.mod") || len(withEnding(entries, ".go")) > 0:
-		t.goCompiler(o.Flags)
-	case len(sources) > 0:
-		t.cCompiler(entries, sources, o.Flags)
-	default:
-		hint := ""
-		for file, language := range map[string]string{"Cargo.toml": "Rust", "package.json": "AssemblyScript"} {
-			if has(entries, file) {
-				hint = "; for " + language + ", say how in modules.NAME.build of " + defaultFile
-			}
-		}
-		return nil, usage("%s: there is nothing to build: no go.mod, no *.go, no *.c%s; `weir new` starts a handler", folder, hint)
-	}
 	return []buildTask{t}, nil
 }
 
-func (t *buildTask) goCompiler(flags []string) {
-	t.programs = []string{"go"}
-	t.missing = "install Go 1.24 or later (https://go.dev/dl)"
-	t.environ = wasip1
-	t.args = func(out string) []string {
-		return slices.Concat([]string{"build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out}, flags, []string{"."})
-	}
-}
-
-func (t *buildTask) cCompiler(entries []fs.DirEntry, sources, flags []string) {
-	t.programs = []string{"clang-14", "clang"}
-	for version := 22; version > 14; version-- {
-		t.programs = append(t.programs, fmt.Sprintf("clang-%d", version))
-	}
-	t.missing = "install clang 14 or later with wasm-ld (Debian, Ubuntu: apt install clang lld; macOS: brew install llvm lld)"
-	if has(entries, "sdk") {
-		flags = append([]string{"-I", "sdk"}, flags...)
-	}
-	t.args = func(out string) []string {
-		return slices.Concat([]string{"--target=wasm32", "-std=c11", "-O2", "-nostdlib", "-fno-ident", "-Wall", "-Wextra",
-			"-Wl,--no-entry", "-Wl,-z,stack-size=65536", "-Wl,--stack-first", "-Wl,--strip-debug", "-Wl,--compress-relocations"},
-			flags, []string{"-o", out}, sources)
-	}
-}
-
-// run runs the compiler. Unless a command of the configuration makes the target,
+// run makes the module. Unless a command of the configuration makes the target,
 // the result is a neighbour of it first, and is renamed when it is whole.
 func (t *buildTask) run(ctx context.Context, env *Env) (builtModule, error) {
-	path, shown, args, temporary, err := t.invocation(env)
+	if err := t.plan(env); err != nil {
+		return builtModule{}, err
+	}
+	made := t.target
+	if t.command == "" {
+		made = filepath.Join(filepath.Dir(t.target), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(t.target), rand.Uint32()))
+		defer env.Remove(made) // after the rename there is none
+	}
+	said := &firstBytes{room: maxCompilerText}
+	shown, err := t.words()
 	if err != nil {
 		return builtModule{}, err
 	}
-	if temporary != "" {
-		defer env.Remove(temporary) // after the rename there is none
+	fail := func(err error) (builtModule, error) {
+		return builtModule{}, &buildError{Module: t.module, Command: shown, Output: said.String(), err: err}
 	}
 	fmt.Fprintln(env.Stderr, shown)
+	began := time.Now()
+	if err := t.compile(ctx, env, made, said); err != nil {
+		return fail(err)
+	}
+	took := time.Since(began)
+	wasm, err := env.ReadFile(made)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(fmt.Errorf("the command has succeeded and there is no %s", t.target))
+	} else if err != nil {
+		return fail(err)
+	}
+	if !bytes.HasPrefix(wasm, []byte("\x00asm")) {
+		return fail(fmt.Errorf("what the command has made for %s is not WebAssembly", t.target))
+	}
+	if made != t.target {
+		if err := env.Rename(made, t.target); err != nil {
+			return fail(err)
+		}
+	}
+	return builtModule{Name: t.module, Path: t.target, Bytes: len(wasm), Took: took}, nil
+}
 
-	said := &firstBytes{room: maxCompilerText}
-	cmd := exec.CommandContext(ctx, path, args...)
+// plan finds out how: what the command of the configuration needs, or what the
+// language says.
+func (t *buildTask) plan(env *Env) error {
+	if t.command == "" {
+		return t.lang.plan(env, t, t.project)
+	}
+	shell, flag := "sh", "-c"
+	if goruntime.GOOS == "windows" {
+		shell, flag = "cmd", "/C"
+	}
+	path, err := env.LookPath(shell)
+	if err != nil {
+		return &buildError{Module: t.module, Command: t.command, err: err}
+	}
+	t.path, t.args = path, func(string) []string { return []string{flag, t.command} }
+	return nil
+}
+
+// words are the command as people type it, with the target, not with the file
+// that becomes it.
+func (t *buildTask) words() (string, error) {
+	switch {
+	case t.command != "":
+		return t.inFolder(t.command), nil
+	case t.make != nil:
+		return t.shown, nil
+	}
+	final, err := seenFrom(t.folder, t.target)
+	if err != nil {
+		return "", err
+	}
+	words := append(slices.Clone(t.environ), t.program)
+	for _, a := range t.args(final) {
+		words = append(words, quoteArgument(a))
+	}
+	return t.inFolder(strings.Join(words, " ")), nil
+}
+
+// compile makes the file made; what the compiler says goes to said too.
+func (t *buildTask) compile(ctx context.Context, env *Env, made string, said io.Writer) error {
+	if t.make != nil {
+		err := t.make(ctx, made)
+		if err != nil {
+			fmt.Fprintln(said, err)
+		}
+		return err
+	}
+	out, err := seenFrom(t.folder, made)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, t.path, t.args(out)...)
 	cmd.Dir = t.folder
 	cmd.Env = slices.Concat(env.Environ, t.environ)
 	cmd.Stdout = io.MultiWriter(env.Stderr, said)
@@ -255,75 +318,21 @@ func (t *buildTask) run(ctx context.Context, env *Env) (builtModule, error) {
 		return nil
 	}
 	cmd.WaitDelay = 5 * time.Second // for a compiler that does not listen, and for what it started
-	fail := func(err error) (builtModule, error) {
-		return builtModule{}, &buildError{Module: t.module, Command: shown, Output: said.String(), err: err}
-	}
-
-	began := time.Now()
 	if err := env.Exec(cmd); err != nil {
-		return fail(fmt.Errorf("%s: %w", filepath.Base(path), err))
+		return fmt.Errorf("%s: %w", filepath.Base(t.path), err)
 	}
-	took := time.Since(began)
-	made := t.target
-	if temporary != "" {
-		made = temporary
+	if t.made == nil {
+		return nil
 	}
-	wasm, err := env.ReadFile(made)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fail(fmt.Errorf("the command has succeeded and there is no %s", t.target))
-	} else if err != nil {
-		return fail(err)
-	}
-	if !bytes.HasPrefix(wasm, []byte("\x00asm")) {
-		return fail(fmt.Errorf("what the command has made for %s is not WebAssembly", t.target))
-	}
-	if temporary != "" {
-		if err := env.Rename(temporary, t.target); err != nil {
-			return fail(err)
-		}
-	}
-	return builtModule{Name: t.module, Path: t.target, Bytes: len(wasm), Took: took}, nil
-}
-
-// invocation is the program, the command as people type it (with the target,
-// not with the file that becomes it), the arguments, and that file, which is
-// empty when the program makes the target by itself.
-func (t *buildTask) invocation(env *Env) (path, shown string, args []string, temporary string, err error) {
-	if t.command != "" {
-		shell, flag := "sh", "-c"
-		if goruntime.GOOS == "windows" {
-			shell, flag = "cmd", "/C"
-		}
-		if path, err = env.LookPath(shell); err != nil {
-			return "", "", nil, "", &buildError{Module: t.module, Command: t.command, err: err}
-		}
-		return path, t.inFolder(t.command), []string{flag, t.command}, "", nil
-	}
-
-	program := ""
-	for _, program = range t.programs {
-		if path, err = env.LookPath(program); err == nil {
-			break
-		}
-	}
+	from, err := t.made()
 	if err != nil {
-		err = fmt.Errorf("there is no %s in the PATH; %s", t.programs[0], t.missing)
-		return "", "", nil, "", &buildError{Module: t.module, err: err}
+		return err
 	}
-	temporary = filepath.Join(filepath.Dir(t.target), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(t.target), rand.Uint32()))
-	out, err := seenFrom(t.folder, temporary)
+	wasm, err := env.ReadFile(from)
 	if err != nil {
-		return "", "", nil, "", err
+		return err
 	}
-	final, err := seenFrom(t.folder, t.target)
-	if err != nil {
-		return "", "", nil, "", err
-	}
-	words := append(slices.Clone(t.environ), program)
-	for _, a := range t.args(final) {
-		words = append(words, quoteArgument(a))
-	}
-	return path, t.inFolder(strings.Join(words, " ")), t.args(out), temporary, nil
+	return env.WriteFile(made, wasm, 0o644)
 }
 
 // inFolder is a command line that first goes to where it runs.

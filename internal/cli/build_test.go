@@ -131,7 +131,7 @@ func TestBuildRefuses(t *testing.T) {
 		want  string
 	}{
 		{"a folder without source", map[string]string{"a.txt": ""}, nil, "there is nothing to build: no go.mod, no *.go, no *.c; `weir new` starts a handler"},
-		{"a language that it does not know", map[string]string{"Cargo.toml": ""}, nil, "for Rust, say how in modules.NAME.build of weir.yaml"},
+		{"a file that no compiler takes by itself", map[string]string{"a.txt": ""}, []string{"FILE a.txt"}, "a file by itself can be one of *.c"},
 		{"a configuration that is wrong", map[string]string{"weir.yaml": "modlues: {}"}, nil, `modlues: unknown key; did you mean "modules"?`},
 		{"modules that it cannot tell apart", map[string]string{"go.mod": "", "weir.yaml": "modules: {a: {path: a.wasm}, b: {path: b.wasm}}"}, nil,
 			"names 2 modules; say which file to make with -o"},
@@ -141,7 +141,13 @@ func TestBuildRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.files["keep"] = ""
-			code, stdout, stderr := command(t, realEnv(), append([]string{"build", writeFiles(t, tc.files)}, tc.args...)...)
+			what, more := writeFiles(t, tc.files), tc.args
+			if len(more) == 1 {
+				if file, ok := strings.CutPrefix(more[0], "FILE "); ok {
+					what, more = filepath.Join(what, file), nil
+				}
+			}
+			code, stdout, stderr := command(t, realEnv(), append([]string{"build", what}, more...)...)
 			if code != 2 || stdout != "" || !strings.Contains(stderr, tc.want) {
 				t.Errorf("exit code %d, printed %q and said %q", code, stdout, stderr)
 			}

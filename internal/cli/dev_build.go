@@ -123,10 +123,9 @@ func (b *builder) tasks() ([]buildTask, error) {
 	if err != nil {
 		return nil, err
 	}
-	setsLinker := slices.ContainsFunc(b.flags, func(f string) bool { return strings.HasPrefix(strings.TrimPrefix(f, "-"), "-ldflags") })
 	for i := range tasks {
-		if t := &tasks[i]; slices.Equal(t.programs, []string{"go"}) && !setsLinker {
-			t.goCompiler(slices.Concat([]string{"-ldflags=-w"}, b.flags)) // the last -ldflags counts
+		if t := &tasks[i]; t.lang != nil {
+			t.project.flags = slices.Concat(t.lang.debug, b.flags)
 		}
 	}
 	return tasks, nil

@@ -184,8 +184,8 @@ func shortList(all []string, n int) string {
 
 func nextSteps(env *Env, folder, name, language string) error {
 	test := ""
-	if language == "go" {
-		test = "\n  go test       # the handler, without a server"
+	if l := languageNamed(language); l != nil && l.tests != "" {
+		test = "\n  " + l.tests + "   # the handler, without a server"
 	}
 	enter := "cd " + quoteArgument(folder)
 	if filepath.Clean(folder) == "." {

@@ -343,7 +343,7 @@ func (f *testFlags) buildModules(ctx context.Context, env *Env, paths []string, 
 
 // isSource reports that a file of that name may change what is built.
 func isSource(name string) bool {
-	return slices.Contains([]string{".go", ".mod", ".sum", ".c", ".h"}, filepath.Ext(name)) || name == defaultFile
+	return slices.Contains([]string{".go", ".mod", ".sum", ".c", ".h", ".rs", ".toml", ".ts", ".js", ".mjs", ".json"}, filepath.Ext(name)) || name == defaultFile
 }
 
 // buildFor says how the module is built from what lies beside it, and whether it
@@ -359,12 +359,9 @@ func buildFor(env *Env, module string, entries []fs.DirEntry) (o buildOptions, n
 			}
 		}
 	}
-	if has(entries, "go.mod") || len(withEnding(entries, ".go")) > 0 {
-		return o, true
-	}
-	c := withEnding(entries, ".c")
-	if len(c) == 0 {
-		return o, false
+	lang, err := languageOf(sourceTree{folder: filepath.Dir(module), entries: entries})
+	if err != nil || lang != languageC {
+		return o, err == nil // other compilers know what is up to date
 	}
 	at := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return e.Name() == filepath.Base(module) })
 	if at < 0 {
