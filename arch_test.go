@@ -17,21 +17,22 @@ import (
 // mayImport is the architecture: each folder with the project folders it may
 // see, tests excepted. A folder missing here fails, so a new one is a decision.
 var mayImport = map[string][]string{
-	"netpoll":            {},
-	"pool":               {},
-	"internal/hist":      {},
-	"internal/wasm":      {},
-	"guest-sdk":          {},
-	"guest-sdk/gen":      {},
-	"runtime":            {"internal/wasm", "internal/hist"},
-	"host":               {"netpoll", "pool", "runtime", "internal/hist"},
-	"internal/sim":       {"runtime", "host"},
-	"internal/config":    {"netpoll", "pool", "runtime", "host"},
-	"internal/scenario":  {"internal/sim", "internal/config", "host", "runtime"},
-	"internal/admin":     {"netpoll", "pool", "runtime", "host", "internal/hist"},
-	"guest-sdk/weirtest": {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
-	"internal/cli":       {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario"},
-	".":                  {"internal/cli"},
+	"netpoll":               {},
+	"pool":                  {},
+	"internal/hist":         {},
+	"internal/wasm":         {},
+	"guest-sdk":             {},
+	"guest-sdk/gen":         {},
+	"guest-sdk/conformance": {},
+	"runtime":               {"internal/wasm", "internal/hist"},
+	"host":                  {"netpoll", "pool", "runtime", "internal/hist"},
+	"internal/sim":          {"runtime", "host"},
+	"internal/config":       {"netpoll", "pool", "runtime", "host"},
+	"internal/scenario":     {"internal/sim", "internal/config", "host", "runtime"},
+	"internal/admin":        {"netpoll", "pool", "runtime", "host", "internal/hist"},
+	"guest-sdk/weirtest":    {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
+	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario"},
+	".":                     {"internal/cli"},
 }
 
 // testOnly lists the folders that hold test files and nothing else.

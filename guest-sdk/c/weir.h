@@ -222,6 +222,19 @@ WEIR_INLINE int weir_hex_(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+// Appends text with its %20 decoded, and + as a space where plus is set; a per cent sign that no two hexadecimal digits
+// follow stands for itself.
+WEIR_FUNC void weir_unescape_(weir_buf *out, weir_str text, bool plus) {
+    for (const char *p = text.ptr, *end = p + text.len; p < end; p++) {
+        char c = plus && *p == '+' ? ' ' : *p;
+        if (c == '%' && end - p > 2 && weir_hex_(p[1]) >= 0 && weir_hex_(p[2]) >= 0) {
+            c = (char)(weir_hex_(p[1]) << 4 | weir_hex_(p[2]));
+            p += 2;
+        }
+        weir_putc(out, c);
+    }
+}
+
 // Appends a parameter of the request's query, decoded. Returns its length, or WEIR_NOT_FOUND and the like. The raw
 // query must fit into 1 KiB.
 WEIR_FUNC int32_t weir_query(weir_conn conn, const char *name, weir_buf *out) {
@@ -236,19 +249,28 @@ WEIR_FUNC int32_t weir_query(weir_conn conn, const char *name, weir_buf *out) {
         if ((uint32_t)(stop - p) >= want.len && weir_equal((weir_str){p, want.len}, want) &&
             (p + want.len == stop || p[want.len] == '=')) {
             uint32_t before = out->len;
-            for (p += want.len + 1; p < stop; p++) {
-                char c = *p == '+' ? ' ' : *p;
-                if (c == '%' && stop - p > 2 && weir_hex_(p[1]) >= 0 && weir_hex_(p[2]) >= 0) {
-                    c = (char)(weir_hex_(p[1]) << 4 | weir_hex_(p[2]));
-                    p += 2;
-                }
-                weir_putc(out, c);
-            }
+            p += want.len < (uint32_t)(stop - p) ? want.len + 1 : want.len;
+            weir_unescape_(out, (weir_str){p, (uint32_t)(stop - p)}, true);
             return out->full ? WEIR_TOO_BIG : (int32_t)(out->len - before);
         }
         p = stop + 1;
     }
     return WEIR_NOT_FOUND;
+}
+
+// Appends the part of the path that the route calls name, as {room} in /chat/{room}, decoded. Returns its length, or
+// WEIR_NOT_FOUND and the like. Name and value must fit into 1 KiB.
+WEIR_FUNC int32_t weir_param(weir_conn conn, const char *name, weir_buf *out) {
+    WEIR_BUF(attr, 256);
+    WEIR_BUF(sent, 1024);
+    weir_puts(&attr, WEIR_ATTR_PARAM);
+    weir_puts(&attr, name);
+    if (attr.full) return WEIR_NOT_FOUND;
+    int32_t n = weir_took(&sent, weir_conn_attr(conn, attr.ptr, attr.len, sent.ptr, sent.cap));
+    if (n < 0) return n;
+    uint32_t before = out->len;
+    weir_unescape_(out, weir_view(&sent), false);
+    return out->full ? WEIR_TOO_BIG : (int32_t)(out->len - before);
 }
 
 // ------------------------------------------------------------------------------------------------- topics and the rest
@@ -271,6 +293,15 @@ WEIR_INLINE int32_t weir_publish_buf(weir_str topic, const weir_buf *b, weir_con
 
 // Returns how many members a topic has on this node.
 WEIR_INLINE int32_t weir_count(weir_str topic) { return weir_topic_count(topic.ptr, topic.len); }
+
+// Hands on the instance's state, at most 1 MiB; only in the save callback. The last call counts.
+WEIR_INLINE int32_t weir_save(weir_str state) { return weir_state_save(state.ptr, state.len); }
+
+// Appends what this instance is for: its key under the scope key, the connection's id in decimal under connection,
+// nothing under pool and singleton. Returns its length.
+WEIR_INLINE int32_t weir_key(weir_buf *out) {
+    return weir_took(out, weir_instance_key(out->ptr + out->len, out->cap - out->len));
+}
 
 // Writes a line to the server's log: level is WEIR_LEVEL_DEBUG, _INFO, _WARN or _ERROR.
 WEIR_INLINE int32_t weir_print(int level, weir_str text) { return weir_log(level, text.ptr, text.len); }
@@ -328,6 +359,14 @@ struct weir_handler {
 
     // The server goes down in so many milliseconds: for each connection, and once with 0.
     int (*drain)(weir_conn conn, int64_t left_ms);
+
+    // This instance, of the scope connection, key or singleton, is about to be replaced by the next generation: hand on
+    // its state with weir_save. Its last event. Non-zero keeps the old version.
+    int (*save)(void);
+
+    // Takes over what the generation saved_by has saved, behind init and before anything else. Non-zero keeps the old
+    // version.
+    int (*restore)(weir_str state, uint64_t saved_by);
 };
 
 // Which load of the module this is, counting from 1: the same for all events of an instance, more after a reload. It is
@@ -351,7 +390,8 @@ WEIR_INLINE uint64_t weir_handles_(const struct weir_handler *h) {
     return (h->init ? 1u << WEIR_EVENT_INIT : 0) | (h->upgrade ? 1u << WEIR_EVENT_UPGRADE : 0) |
            (h->open ? 1u << WEIR_EVENT_OPEN : 0) | (h->message ? 1u << WEIR_EVENT_TEXT | 1u << WEIR_EVENT_BINARY : 0) |
            (h->close ? 1u << WEIR_EVENT_CLOSE : 0) | (h->timer ? 1u << WEIR_EVENT_TIMER : 0) |
-           (h->drain ? 1u << WEIR_EVENT_DRAIN : 0);
+           (h->drain ? 1u << WEIR_EVENT_DRAIN : 0) | (h->save ? 1u << WEIR_EVENT_SAVE : 0) |
+           (h->restore ? 1u << WEIR_EVENT_RESTORE : 0);
 }
 
 // The handler is constant, so that the compiler keeps only the branches that are used and calls directly.
@@ -364,6 +404,8 @@ WEIR_INLINE int32_t weir_dispatch_(const struct weir_handler *h, int32_t event, 
         return h->close ? h->close(conn, (weir_closed){(int)(arg & 0xffff), (arg >> 16 & 1) != 0, data}) : 0;
     case WEIR_EVENT_TIMER: return h->timer ? h->timer(conn, arg) : 0;
     case WEIR_EVENT_DRAIN: return h->drain ? h->drain(conn, arg) : 0;
+    case WEIR_EVENT_SAVE: return h->save ? h->save() : 0;
+    case WEIR_EVENT_RESTORE: return h->restore ? h->restore(data, (uint64_t)arg) : 0;
     case WEIR_EVENT_UPGRADE: return h->upgrade ? h->upgrade(conn) : 0;
     case WEIR_EVENT_INIT:
         weir_generation_ = (uint64_t)arg;

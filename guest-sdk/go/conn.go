@@ -103,6 +103,14 @@ func (c Conn) Protocol() string { return c.attr(attrProtocol) }
 // State returns a copy of what SetState stored; nil if nothing was.
 func (c Conn) State() []byte { return c.AppendState(nil) }
 
+// ReadState is State for those who must tell a connection that has none from one that is gone (ErrUnknownConnection).
+func (c Conn) ReadState() ([]byte, error) {
+	state, status := read(func(buf unsafe.Pointer, size uint32) int32 {
+		return connStateGet(uint64(c), buf, size)
+	})
+	return append([]byte(nil), state...), check("conn_state_get", status)
+}
+
 // AppendState appends what SetState stored to dst, without allocating if it fits.
 func (c Conn) AppendState(dst []byte) []byte {
 	state, _ := read(func(buf unsafe.Pointer, size uint32) int32 {

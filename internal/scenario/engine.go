@@ -30,6 +30,9 @@ type EngineOptions struct {
 	// CacheDir keeps compiled code for the next time (runtime.Options.DefaultCacheDir).
 	// Empty keeps it in memory only.
 	CacheDir string
+	// Interpreter runs modules in the slower of the two engines, which shares no
+	// bugs with the other.
+	Interpreter bool
 }
 
 // NewEngine makes an Engine. The caller ends it with Close.
@@ -37,6 +40,7 @@ func NewEngine(o EngineOptions) (*Engine, error) {
 	route := &router{}
 	engine, err := runtime.NewEngine(runtime.Options{
 		DefaultCacheDir: o.CacheDir,
+		Interpreter:     o.Interpreter,
 		Jail:            "off", // the modules are the caller's own
 		Now:             func() int64 { return 1 },
 		Logger:          slog.New(route),

@@ -1,0 +1,199 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"weir/internal/scenario"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary.folder != "" {
+		os.RemoveAll(binary.folder)
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// languages are those that weir supports: a folder with a guest for each.
+var languages = []string{"go", "c", "rust", "assemblyscript", "ts"}
+
+// binary is the weir command, made once for all tests.
+var binary struct {
+	sync.Once
+	folder, path string
+	err          error
+}
+
+func weir(t *testing.T) string {
+	t.Helper()
+	binary.Do(func() {
+		if binary.folder, binary.err = os.MkdirTemp("", "weir-conformance"); binary.err != nil {
+			return
+		}
+		binary.path = filepath.Join(binary.folder, "weir")
+		if out, err := exec.Command("go", "build", "-o", binary.path, "weir").CombinedOutput(); err != nil {
+			binary.err = fmt.Errorf("go build weir: %w\n%s", err, out)
+		}
+	})
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return binary.path
+}
+
+// notHere are what `weir build` says where a toolchain is missing.
+var notHere = []string{"in the PATH", "has no standard library for", "make js-engine", "npm install", "npm ci"}
+
+// buildGuest builds the guest of a language as its users would.
+func buildGuest(t *testing.T, language string) []byte {
+	t.Helper()
+	if testing.Short() || underRace {
+		t.Skip("compiling guests takes seconds, and what the race detector looks for is elsewhere")
+	}
+	file := filepath.Join(t.TempDir(), "guest.wasm")
+	args := []string{"build", language, "-o", file}
+	if language == "c" {
+		sdk, err := filepath.Abs("../c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--", "-I", sdk)
+	}
+	cmd := exec.Command(weir(t), args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if slices.ContainsFunc(notHere, func(words string) bool { return bytes.Contains(out, []byte(words)) }) && os.Getenv("WEIR_REQUIRE_TOOLS") != "1" {
+			t.Skipf("the toolchain of %s is missing (make tools): %s", language, bytes.TrimSpace(out))
+		}
+		t.Fatalf("weir build %s: %v\n%s", language, err, out)
+	}
+	wasm, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
+}
+
+// table is what `make conformance` prints: how each language did in each scenario, in both engines.
+type table struct {
+	scenarios []string
+	results   map[string]map[string]string // language → scenario → result
+	skipped   map[string]bool
+}
+
+func (c *table) note(language, name, result string) {
+	if !slices.Contains(c.scenarios, name) {
+		c.scenarios = append(c.scenarios, name)
+	}
+	if c.results[language] == nil {
+		c.results[language] = map[string]string{}
+	}
+	if c.results[language][name] != "FAIL" {
+		c.results[language][name] = result
+	}
+}
+
+func (c *table) print(w io.Writer) {
+	const width = 66
+	fmt.Fprintf(w, "%-*s", width, "scenario")
+	for _, language := range languages {
+		fmt.Fprintf(w, "  %-14s", language)
+	}
+	fmt.Fprintln(w)
+	for _, name := range c.scenarios {
+		fmt.Fprintf(w, "%-*.*s", width, width, name)
+		for _, language := range languages {
+			result := c.results[language][name]
+			if c.skipped[language] {
+				result = "skipped"
+			}
+			fmt.Fprintf(w, "  %-14s", result)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func TestEveryLanguagePassesEveryScenario(t *testing.T) {
+	files, err := filepath.Glob("scenarios/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	results := &table{results: map[string]map[string]string{}, skipped: map[string]bool{}}
+	for _, language := range languages {
+		t.Run(language, func(t *testing.T) {
+			results.skipped[language] = true
+			wasm := buildGuest(t, language)
+			results.skipped[language] = false
+			for _, interpreter := range []bool{false, true} {
+				engine, err := scenario.NewEngine(scenario.EngineOptions{Interpreter: interpreter})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, path := range files {
+					play(t, results, engine, language, path, wasm, interpreter)
+				}
+				if err := engine.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	if path := os.Getenv("CONFORMANCE_TABLE"); path != "" {
+		var page bytes.Buffer
+		results.print(&page)
+		if err := os.WriteFile(path, page.Bytes(), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// play plays one file with one guest.
+func play(t *testing.T, results *table, engine *scenario.Engine, language, path string, wasm []byte, interpreter bool) {
+	in := "compiler"
+	if interpreter {
+		in = "interpreter"
+	}
+	f, err := scenario.Load(path, func(name string) ([]byte, error) {
+		if filepath.Base(name) == "guest.wasm" {
+			return wasm, nil
+		}
+		return os.ReadFile(name)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range f.Run(context.Background(), scenario.Options{Engine: engine}).Results {
+		result := "pass"
+		t.Run(r.Name+"/"+in, func(t *testing.T) {
+			if !r.Passed() {
+				result = "FAIL"
+				t.Error(describe(r))
+			}
+		})
+		results.note(language, r.Name, result)
+	}
+}
+
+func describe(r scenario.Result) error {
+	if r.Failure == nil {
+		return errors.New("skipped: " + r.Skipped)
+	}
+	return fmt.Errorf("%s:%d: %s\nexpected %s\ngot %s\n%s", r.Failure.File, r.Failure.Line, r.Failure.Step, r.Failure.Expected, r.Failure.Got, strings.Join(r.Log, "\n"))
+}

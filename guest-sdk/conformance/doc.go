@@ -1,0 +1,2 @@
+// Package conformance holds every language's SDK to one suite of scenarios. README.md says what the guests do.
+package conformance

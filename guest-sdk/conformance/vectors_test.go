@@ -1,0 +1,288 @@
+package conformance
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/internal/config"
+)
+
+var update = flag.Bool("update", false, "write vectors.txt anew")
+
+// TestTheVectorsAreThoseOfTheScenarios holds vectors.txt to the scenarios.
+func TestTheVectorsAreThoseOfTheScenarios(t *testing.T) {
+	files, err := filepath.Glob("scenarios/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vectors{t: t}
+	v.line("# The scenarios in lines, for fake hosts; vectors_test.go writes this from scenarios/*.yaml. README.md has the words.")
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := config.ParseNode(path, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.file(path, root)
+	}
+	if *update {
+		if err := os.WriteFile("vectors.txt", v.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile("vectors.txt")
+	if err != nil || !bytes.Equal(have, v.Bytes()) {
+		t.Errorf("vectors.txt is not what the scenarios make (%v); go test ./guest-sdk/conformance -run TestTheVectors -update", err)
+	}
+}
+
+// vectors writes scenarios line by line.
+type vectors struct {
+	t *testing.T
+	bytes.Buffer
+}
+
+func (v *vectors) line(words ...string) { fmt.Fprintln(v, strings.Join(words, " ")) }
+
+// file writes what a scenario file has. What its settings say stands at the head of each scenario.
+func (v *vectors) file(path string, root *config.Node) {
+	var settings [][]string
+	granted := func(n *config.Node) {
+		for _, name := range []string{"topics", "timers", "metrics"} {
+			found := false
+			for _, item := range n.Items {
+				found = found || item.Scalar == name
+			}
+			if !found {
+				settings = append(settings, []string{"deny", name})
+			}
+		}
+	}
+	configure := func(n *config.Node) {
+		text, err := json.Marshal(plain(n))
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		settings = append(settings, []string{"config", word(string(text))})
+	}
+	if n := root.Get("capabilities"); n != nil {
+		granted(n)
+	}
+	if n := root.Get("module_config"); n != nil {
+		configure(n)
+	}
+	if n := root.Get("config"); n != nil {
+		name := filepath.Join(filepath.Dir(path), n.Scalar.(string))
+		text, err := os.ReadFile(name)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		c, err := config.ParseNode(name, text)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		module := c.Get("modules").Get("guest")
+		granted(module.Get("capabilities"))
+		if n := module.Get("config"); n != nil {
+			configure(n)
+		}
+		if n := module.Get("keep_headers"); n != nil {
+			for _, item := range n.Items {
+				settings = append(settings, []string{"keep", item.Scalar.(string)})
+			}
+		}
+		if route := c.Get("routes").Items[0].Get("path").Scalar.(string); !strings.Contains(route, "...") {
+			settings = append(settings, []string{"route", route})
+		}
+	}
+	for _, s := range root.Get("scenarios").Items {
+		if traps(s) {
+			continue // a fake host has no sandbox that would survive it
+		}
+		v.line()
+		v.line("scenario", s.Get("name").Scalar.(string))
+		for _, words := range settings {
+			v.line(words...)
+		}
+		for _, step := range s.Get("steps").Items {
+			v.step(step)
+		}
+	}
+}
+
+// traps reports whether a scenario has the guest trap.
+func traps(scenario *config.Node) bool {
+	found := false
+	for _, step := range scenario.Get("steps").Items {
+		if sent := step.Get("send"); sent != nil {
+			each(sent, func(_ string, messages *config.Node) {
+				for _, m := range list(messages) {
+					if text := m.Get("text"); text != nil {
+						found = found || strings.HasSuffix(text.Scalar.(string), "trap")
+					}
+				}
+			})
+		}
+	}
+	return found
+}
+
+// each calls f for the clients of a step: a list of names, or a mapping from names.
+func each(n *config.Node, f func(name string, value *config.Node)) {
+	if n.Kind == config.MapNode {
+		for i, key := range n.Keys {
+			f(key.Scalar.(string), n.Items[i])
+		}
+		return
+	}
+	for _, item := range n.Items {
+		f(item.Scalar.(string), nil)
+	}
+}
+
+// list is a value, or the values of a list.
+func list(n *config.Node) []*config.Node {
+	if n.Kind == config.ListNode {
+		return n.Items
+	}
+	return []*config.Node{n}
+}
+
+func (v *vectors) step(step *config.Node) {
+	kind, body := step.Keys[0].Scalar.(string), step.Items[0]
+	switch kind {
+	case "open":
+		each(body, v.open)
+	case "send":
+		each(body, func(client string, messages *config.Node) {
+			for _, m := range list(messages) {
+				v.message("send "+client, m)
+			}
+		})
+	case "expect":
+		each(body, func(client string, messages *config.Node) {
+			for _, m := range list(messages) {
+				v.message("expect "+client, m)
+			}
+		})
+	case "close":
+		each(body, func(client string, n *config.Node) { v.line("close", client, v.closing(n)) })
+	case "abort":
+		each(body, func(client string, _ *config.Node) { v.line("abort", client) })
+	case "silence":
+		if body.Kind == config.TextNode {
+			v.advance(body)
+			v.line("silence")
+			return
+		}
+		each(body, func(client string, _ *config.Node) { v.line("silence", client) })
+	case "advance":
+		v.advance(body)
+	case "drain":
+		v.line("drain", "60000") // as long as a server takes by default
+	default:
+		v.t.Fatalf("%s: %s has no line of its own", step.Origin, kind)
+	}
+}
+
+func (v *vectors) advance(n *config.Node) {
+	d, err := time.ParseDuration(n.Scalar.(string))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if d > 0 {
+		v.line("advance", fmt.Sprint(d.Milliseconds()))
+	}
+}
+
+func (v *vectors) open(client string, n *config.Node) {
+	path, status := "/", ""
+	switch {
+	case n == nil:
+	case n.Kind == config.TextNode:
+		path = n.Scalar.(string)
+	default:
+		path = n.Get("path").Scalar.(string)
+		if headers := n.Get("headers"); headers != nil {
+			each(headers, func(name string, value *config.Node) { v.line("header", name, word(value.Scalar.(string))) })
+		}
+		if offers := n.Get("protocols"); offers != nil {
+			each(offers, func(name string, _ *config.Node) { v.line("offer", name) })
+		}
+		if s := n.Get("status"); s != nil {
+			status = fmt.Sprint(s.Scalar)
+		}
+	}
+	if status != "" {
+		v.line("refused", client, path, status)
+		return
+	}
+	v.line("open", client, path)
+}
+
+func (v *vectors) message(what string, n *config.Node) {
+	switch kind, body := n.Keys[0].Scalar.(string), n.Items[0]; kind {
+	case "text":
+		v.line(what, "text", word(fmt.Sprint(body.Scalar)))
+	case "bytes":
+		p, err := hex.DecodeString(strings.ReplaceAll(fmt.Sprint(body.Scalar), " ", ""))
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		v.line(what, "binary", word(string(p)))
+	case "close":
+		v.line(what, "close", v.closing(body))
+	default:
+		v.t.Fatalf("%s: %s has no line of its own", n.Origin, kind)
+	}
+}
+
+// closing is a code, and a reason if one is named.
+func (v *vectors) closing(n *config.Node) string {
+	text := fmt.Sprint(n.Get("code").Scalar)
+	if reason := n.Get("reason"); reason != nil {
+		text += " " + word(reason.Scalar.(string))
+	}
+	return text
+}
+
+// plain is a node as json.Marshal knows values.
+func plain(n *config.Node) any {
+	switch n.Kind {
+	case config.ListNode:
+		all := []any{}
+		for _, item := range n.Items {
+			all = append(all, plain(item))
+		}
+		return all
+	case config.MapNode:
+		all := map[string]any{}
+		for i, key := range n.Keys {
+			all[key.Scalar.(string)] = plain(n.Items[i])
+		}
+		return all
+	}
+	return n.Scalar
+}
+
+// word writes bytes as README.md says, but never cut short.
+func word(s string) string {
+	switch {
+	case s == "":
+		return "-"
+	case s == "-", strings.HasPrefix(s, "x:"), strings.HasPrefix(s, "r:"), strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' }):
+		return "x:" + hex.EncodeToString([]byte(s))
+	}
+	return s
+}
