@@ -132,7 +132,39 @@ enum {
 // matter.
 #define WEIR_ATTR_HEADER "header:"
 
+// In a native build the functions are those of weir_test.h.
+#ifdef __wasm__
 #define WEIR_IMPORT(name) __attribute__((import_module("weir_1"), import_name(name)))
+#else
+#define WEIR_IMPORT(name)
+#endif
+
+// The functions, each as EACH with its name.
+#define WEIR_FUNCTIONS(EACH) \
+    EACH("conn_send") \
+    EACH("conn_close") \
+    EACH("conn_attr") \
+    EACH("conn_state_get") \
+    EACH("conn_state_set") \
+    EACH("conn_queued") \
+    EACH("topic_join") \
+    EACH("topic_leave") \
+    EACH("topic_publish") \
+    EACH("topic_count") \
+    EACH("timer_set") \
+    EACH("timer_cancel") \
+    EACH("time_unix_ms") \
+    EACH("time_mono_ns") \
+    EACH("random") \
+    EACH("log") \
+    EACH("metric_add") \
+    EACH("abi_has") \
+    EACH("upgrade_uri") \
+    EACH("upgrade_header") \
+    EACH("upgrade_protocol") \
+    EACH("upgrade_respond_header") \
+    EACH("state_save") \
+    EACH("instance_key")
 
 // Queues one message for a connection. The message leaves when the event commits, in the order of the calls. ok
 // says that it could be queued, not that it arrived. Text must be UTF-8. Not allowed in the close event, nor for

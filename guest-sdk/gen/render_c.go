@@ -61,7 +61,21 @@ func renderC(t *table) ([]byte, error) {
 	}
 	w.line("")
 
+	w.line("// In a native build the functions are those of weir_test.h.")
+	w.line("#ifdef __wasm__")
 	w.line("#define WEIR_IMPORT(name) __attribute__((import_module(%q), import_name(name)))", t.ImportModule)
+	w.line("#else")
+	w.line("#define WEIR_IMPORT(name)")
+	w.line("#endif")
+	w.line("\n// The functions, each as EACH with its name.")
+	w.line("#define WEIR_FUNCTIONS(EACH) \\")
+	for i, f := range t.Functions {
+		end := " \\"
+		if i == len(t.Functions)-1 {
+			end = ""
+		}
+		w.line("    EACH(%q)%s", f.Name, end)
+	}
 	for _, f := range t.Functions {
 		w.line("")
 		w.comment("", f.Doc)
