@@ -61,16 +61,22 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 lint: ## gofmt, go vet, staticcheck, and vet for the other systems (needs make tools)
 	@GO='$(GO)' STATICCHECK='$(GOBIN)/staticcheck' .ci/lint $(MODULES)
 
+# C; JavaScript's engine; Rust; tests of hostile modules; the browser test.
+DEBIAN_TOOLS := clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 rustc libstd-rust-dev-wasm32 cargo wabt chromium
+
 .PHONY: tools
-tools: ## what guests, lint and the browser test need: clang, wabt, Chromium, staticcheck (Debian, as root)
+tools: ## what the five languages, lint and the browser test need (Debian, as root)
 	@command -v apt-get >/dev/null || { echo 'make tools installs with apt-get (Debian, Ubuntu).'; \
-	  echo 'Elsewhere install by hand: clang 14 and lld 14 with the wasm32 target, wabt, chromium, node.'; exit 1; }
-	@missing=(); for p in clang-14 lld-14 wabt chromium; do dpkg -s $$p >/dev/null 2>&1 || missing+=($$p); done; \
+	  echo 'Elsewhere see what `weir doctor` says, and install wabt and chromium.'; exit 1; }
+	@missing=(); for p in $(DEBIAN_TOOLS); do dpkg -s $$p >/dev/null 2>&1 || missing+=($$p); done; \
 	command -v node >/dev/null || missing+=(nodejs npm); command -v gcc >/dev/null || missing+=(gcc libc6-dev); \
 	if [ $${#missing[@]} -gt 0 ]; then set -x; apt-get update -q; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; fi
 	GOBIN=$(GOBIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	cd test/browser && npm ci --no-audit --no-fund
+	@for folder in $(NPM_FOLDERS); do (set -x; cd $$folder && npm ci --no-audit --no-fund); done
+
+# Folders whose packages the tests need.
+NPM_FOLDERS := test/browser
 
 .PHONY: clean
 clean: ## remove what the other targets leave here
@@ -130,6 +136,12 @@ guests-go: $(GO_GUESTS) ## build the Go guests
 $(GO_GUESTS):
 	cd $(@D) && GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags='-s -w' -o $(@F) .
 
+.PHONY: conformance
+conformance: ## every language against every scenario, as a table
+	@table=$$(mktemp); trap 'rm -f $$table' EXIT; \
+	CONFORMANCE_TABLE=$$table $(GO) test ./guest-sdk/conformance -count=1 -run 'TestEveryLanguagePassesEveryScenario' || failed=1; \
+	cat $$table; exit $${failed:-0}
+
 ##@ Benchmarks
 
 .PHONY: bench
@@ -149,6 +161,10 @@ METERFLAGS ?=
 
 # More flags for bench, such as BENCHFLAGS='-only echo-1000x128 -servers weir,raw,gws'.
 BENCHFLAGS ?=
+
+.PHONY: bench-languages
+bench-languages: ## what a message costs in each language, two minutes; writes docs/bench/languages.md
+	$(GO) test ./guest-sdk/conformance -count=1 -timeout 20m -run TestMeasure -measure ../../docs/bench/languages.md
 
 .PHONY: bench-tools
 bench-tools:

@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"pool":                  {},
 	"internal/hist":         {},
 	"internal/wasm":         {},
+	"internal/bundle":       {"internal/wasm"},
 	"guest-sdk":             {},
 	"guest-sdk/gen":         {},
 	"guest-sdk/conformance": {},
@@ -31,7 +32,7 @@ var mayImport = map[string][]string{
 	"internal/scenario":     {"internal/sim", "internal/config", "host", "runtime"},
 	"internal/admin":        {"netpoll", "pool", "runtime", "host", "internal/hist"},
 	"guest-sdk/weirtest":    {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
-	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario"},
+	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario", "internal/bundle"},
 	".":                     {"internal/cli"},
 }
 
@@ -54,6 +55,7 @@ var thirdParty = map[string]string{
 	"github.com/spf13/cobra":           "internal/cli",
 	"github.com/spf13/pflag":           "internal/cli",
 	"github.com/pelletier/go-toml":     "guest-sdk/gen",
+	"github.com/evanw/esbuild":         "internal/bundle",
 }
 
 // The files are read in this process rather than through `go list`: go test

@@ -1,6 +1,7 @@
 package guestsdk_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -237,4 +238,30 @@ func TestAuthInGo(t *testing.T) {
 		g.attrs["protocol"] = "notes.v1"
 		g.wants(g.event(runtime.EventOpen, 7, 0, ""), `send 7 1 hello guest, protocol "notes.v1"`)
 	})
+}
+
+// TestEchoByHand holds the page for languages without an SDK to a module that works.
+func TestEchoByHand(t *testing.T) {
+	text := read(t, "../examples/echo-wat/echo.wat")
+	page := read(t, "../docs/abi.md")
+	if !bytes.Contains(page, append([]byte("```wat\n"), text...)) {
+		t.Error("docs/abi.md does not show examples/echo-wat/echo.wat as it is")
+	}
+	wasm := read(t, "../examples/echo-wat/echo.wasm")
+	testEcho(t, wasm)
+
+	wat2wasm, err := exec.LookPath("wat2wasm")
+	if err != nil {
+		if os.Getenv("WEIR_REQUIRE_TOOLS") == "1" {
+			t.Fatal("needs wat2wasm: make tools")
+		}
+		t.Skip("needs wat2wasm: make tools")
+	}
+	out := filepath.Join(t.TempDir(), "echo.wasm")
+	if said, err := exec.Command(wat2wasm, "../examples/echo-wat/echo.wat", "-o", out).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if !bytes.Equal(read(t, out), wasm) {
+		t.Error("echo.wasm is not what its text compiles to; wat2wasm echo.wat -o echo.wasm")
+	}
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -49,11 +50,13 @@ func left(c weir.Conn, _ weir.Closed) error {
 
 // tell publishes a line to the room of c.
 func tell(c weir.Conn, l line, except weir.Conn) error {
-	text, err := json.Marshal(l)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // pages do not put it into HTML
+	if err := e.Encode(l); err != nil {
 		return err
 	}
-	return weir.PublishExcept(room(c), weir.Text(text), except)
+	return weir.PublishExcept(room(c), weir.Text(bytes.TrimSpace(text.Bytes())), except)
 }
 
 func main() {}

@@ -158,8 +158,9 @@ WEIR_FUNC void weir_put_json(weir_buf *b, weir_str s) {
         } else if (c == '"' || c == '\\') {
             weir_putc(b, '\\');
             weir_putc(b, (char)c);
-        } else if (c == '\n') {
-            weir_puts(b, "\\n");
+        } else if (c >= '\b' && c <= '\r' && c != '\v') {
+            weir_putc(b, '\\');
+            weir_putc(b, "btn?fr"[c - '\b']);
         } else if (c < 0x20) {
             weir_puts(b, "\\u00");
             weir_putc(b, "0123456789abcdef"[c >> 4]);

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ var binary struct {
 	err          error
 }
 
-func weir(t *testing.T) string {
+func weir(t testing.TB) string {
 	t.Helper()
 	binary.Do(func() {
 		if binary.folder, binary.err = os.MkdirTemp("", "weir-conformance"); binary.err != nil {
@@ -61,14 +62,14 @@ func weir(t *testing.T) string {
 // notHere are what `weir build` says where a toolchain is missing.
 var notHere = []string{"in the PATH", "has no standard library for", "make js-engine", "npm install", "npm ci"}
 
-// buildGuest builds the guest of a language as its users would.
-func buildGuest(t *testing.T, language string) []byte {
+// buildAs builds what is in a folder as its users would.
+func buildAs(t testing.TB, language, folder string) []byte {
 	t.Helper()
 	if testing.Short() || underRace {
 		t.Skip("compiling guests takes seconds, and what the race detector looks for is elsewhere")
 	}
 	file := filepath.Join(t.TempDir(), "guest.wasm")
-	args := []string{"build", language, "-o", file}
+	args := []string{"build", folder, "-o", file}
 	if language == "c" {
 		sdk, err := filepath.Abs("../c")
 		if err != nil {
@@ -82,7 +83,7 @@ func buildGuest(t *testing.T, language string) []byte {
 		if slices.ContainsFunc(notHere, func(words string) bool { return bytes.Contains(out, []byte(words)) }) && os.Getenv("WEIR_REQUIRE_TOOLS") != "1" {
 			t.Skipf("the toolchain of %s is missing (make tools): %s", language, bytes.TrimSpace(out))
 		}
-		t.Fatalf("weir build %s: %v\n%s", language, err, out)
+		t.Fatalf("weir build %s: %v\n%s", folder, err, out)
 	}
 	wasm, err := os.ReadFile(file)
 	if err != nil {
@@ -120,7 +121,7 @@ func (c *table) print(w io.Writer) {
 	for _, name := range c.scenarios {
 		fmt.Fprintf(w, "%-*.*s", width, width, name)
 		for _, language := range languages {
-			result := c.results[language][name]
+			result := cmp.Or(c.results[language][name], "FAIL")
 			if c.skipped[language] {
 				result = "skipped"
 			}
@@ -138,9 +139,8 @@ func TestEveryLanguagePassesEveryScenario(t *testing.T) {
 	results := &table{results: map[string]map[string]string{}, skipped: map[string]bool{}}
 	for _, language := range languages {
 		t.Run(language, func(t *testing.T) {
-			results.skipped[language] = true
-			wasm := buildGuest(t, language)
-			results.skipped[language] = false
+			defer func() { results.skipped[language] = t.Skipped() }()
+			wasm := buildAs(t, language, language)
 			for _, interpreter := range []bool{false, true} {
 				engine, err := scenario.NewEngine(scenario.EngineOptions{Interpreter: interpreter})
 				if err != nil {
