@@ -18,6 +18,8 @@ func main() {
 	}
 	signals := make(chan os.Signal, 2) // the second one must not be lost while the first is being served
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	hangups := make(chan os.Signal, 1) // one that waits is as good as two
+	signal.Notify(hangups, syscall.SIGHUP)
 	cacheDir, _ := os.UserCacheDir() // an error means that there is none
 	os.Exit(cli.Run(context.Background(), cli.Env{
 		Args:          os.Args[1:],
@@ -27,6 +29,7 @@ func main() {
 		Environ:       os.Environ(),
 		Terminal:      isTerminal(os.Stderr),
 		Signals:       signals,
+		Hangups:       hangups,
 		StdinTerminal: isTerminal(os.Stdin),
 		ReadFile:      os.ReadFile,
 		ReadDir:       os.ReadDir,

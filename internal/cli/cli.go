@@ -26,6 +26,9 @@ type Env struct {
 	// Signals delivers what asks the process to stop. The first one drains, the
 	// second one ends at once. nil means that none come.
 	Signals <-chan os.Signal
+	// Hangups delivers what asks a server to read its files again (SIGHUP). nil
+	// means that none come.
+	Hangups <-chan os.Signal
 	// StdinTerminal says that Stdin is a terminal: somebody types.
 	StdinTerminal bool
 	// ReadFile reads configuration files and modules.

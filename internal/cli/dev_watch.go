@@ -21,13 +21,13 @@ const (
 	maxHashedBytes = 16 << 20
 )
 
-// watcher knows the files of a project and tells which of them have another
-// content than before. The system's notices only say when to look: what is true
+// watcher knows the files of a project, or some files wherever they are, and
+// tells which of them have another content than before. The system's notices only say when to look: what is true
 // is what scan finds, so that a notice too many or too few does no harm.
 //
 // One goroutine has it; events may be received from by any.
 type watcher struct {
-	root    string
+	root    string   // empty: the outputs are all there is
 	outputs []string // files that a build makes; watched wherever they are, and no sources
 	skipped []string // folders that are served as they are
 	logger  *slog.Logger
@@ -57,6 +57,19 @@ func (c changes) none() bool { return len(c.sources)+len(c.outputs) == 0 }
 // newWatcher begins to watch root and the outputs. Close it.
 func newWatcher(root string, outputs, skipped []string, logger *slog.Logger) *watcher {
 	w := &watcher{root: filepath.Clean(root), logger: logger, noticed: map[string]bool{}}
+	w.begin(outputs, skipped)
+	return w
+}
+
+// newFileWatcher begins to watch these files, in whatever way they are replaced:
+// written in place, renamed over, by a link that leads elsewhere. Close it.
+func newFileWatcher(files []string, logger *slog.Logger) *watcher {
+	w := &watcher{logger: logger, noticed: map[string]bool{}}
+	w.begin(files, nil)
+	return w
+}
+
+func (w *watcher) begin(outputs, skipped []string) {
 	w.expect(outputs, skipped)
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -65,7 +78,6 @@ func newWatcher(root string, outputs, skipped []string, logger *slog.Logger) *wa
 		w.notify = notify
 	}
 	w.scan()
-	return w
 }
 
 // expect changes what is no source; the next scan reports no output that it has
@@ -107,6 +119,12 @@ func (w *watcher) errors() <-chan error {
 // note takes a notice and reports whether it is worth a scan.
 func (w *watcher) note(e fsnotify.Event) bool {
 	path := filepath.Clean(e.Name)
+	if w.root == "" { // a link beside a file may be what it leads through
+		for _, output := range w.outputs {
+			w.noticed[output] = true
+		}
+		return true
+	}
 	if !slices.Contains(w.outputs, path) && (isScratch(filepath.Base(path)) || w.isSkipped(path)) {
 		return false
 	}
@@ -117,7 +135,9 @@ func (w *watcher) note(e fsnotify.Event) bool {
 // scan looks at everything.
 func (w *watcher) scan() changes {
 	files := make(map[string]fileState, len(w.files))
-	w.walk(w.root, files, map[string]bool{})
+	if w.root != "" {
+		w.walk(w.root, files, map[string]bool{})
+	}
 	var found changes
 	for path, now := range files {
 		if before, ok := w.files[path]; !ok || before.content != now.content {

@@ -14,19 +14,29 @@ import (
 	"weir/internal/config"
 )
 
-// newLogger writes to w as o says. text tells that the lines are for people.
-func newLogger(w io.Writer, o config.LogOptions, terminal bool) (logger *slog.Logger, text bool) {
-	var level slog.Level
-	if o.Level != "" {
-		if err := level.UnmarshalText([]byte(o.Level)); err != nil {
-			panic(fmt.Sprintf("cli: log level %q was not validated", o.Level))
-		}
+// newLogger writes to w as o says, and sets level, if there is one, to that of o:
+// changing it later changes what is written. text tells that the lines are for
+// people.
+func newLogger(w io.Writer, o config.LogOptions, level *slog.LevelVar, terminal bool) (logger *slog.Logger, text bool) {
+	if level == nil {
+		level = new(slog.LevelVar)
 	}
+	level.Set(levelNamed(o.Level))
 	text = o.Format == "text" || o.Format != "json" && terminal
 	if !text {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), false
 	}
 	return slog.New(newTextHandler(w, level)), true
+}
+
+// levelNamed is the level of a configuration; empty is info.
+func levelNamed(name string) (level slog.Level) {
+	if name != "" {
+		if err := level.UnmarshalText([]byte(name)); err != nil {
+			panic(fmt.Sprintf("cli: log level %q was not validated", name))
+		}
+	}
+	return level
 }
 
 // newTextHandler writes lines for people to w.

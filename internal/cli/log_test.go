@@ -33,7 +33,7 @@ func TestLogForms(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var out strings.Builder
-			logger, isText := newLogger(&out, tc.options, tc.terminal)
+			logger, isText := newLogger(&out, tc.options, nil, tc.terminal)
 			if isText != tc.isText {
 				t.Fatalf("text: %v, want %v", isText, tc.isText)
 			}
@@ -50,13 +50,13 @@ func TestLogForms(t *testing.T) {
 
 func TestLogLevel(t *testing.T) {
 	var out strings.Builder
-	logger, _ := newLogger(&out, config.LogOptions{Level: "debug"}, true)
+	logger, _ := newLogger(&out, config.LogOptions{Level: "debug"}, nil, true)
 	logger.Debug("seen")
 	if out.String() != "weir: debug: seen\n" {
 		t.Errorf("got %q", &out)
 	}
 	out.Reset()
-	logger, _ = newLogger(&out, config.LogOptions{Level: "error"}, true)
+	logger, _ = newLogger(&out, config.LogOptions{Level: "error"}, nil, true)
 	logger.Warn("hidden")
 	if out.Len() > 0 {
 		t.Errorf("got %q", &out)

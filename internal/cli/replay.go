@@ -95,7 +95,7 @@ func (f *replayFlags) run(ctx context.Context, env *Env, name string) error {
 		return &exitError{exitUsage, err}
 	}
 
-	logger, _ := newLogger(env.Stderr, config.LogOptions{}, env.Terminal)
+	logger, _ := newLogger(env.Stderr, config.LogOptions{}, nil, env.Terminal)
 	engine, err := runtime.NewEngine(runtime.Options{Interpreter: tape.Interpreter, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("start the engine: %w", err)

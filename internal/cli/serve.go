@@ -34,6 +34,11 @@ const serveLong = `Serves the handlers and files of a configuration, ` + default
 With a MODULE.wasm, every path goes to that module, every capability that needs no
 configuration is granted, and ` + defaultFile + ` is not read.
 
+A module whose file changes is swapped with every socket open, when the new file is
+whole; one that is refused leaves the old generation serving. SIGHUP reads all files
+again, the configuration too: modules and their settings and log.level change at once,
+other keys are named and wait for a restart.
+
 SIGTERM and SIGINT (Ctrl-C) stop accepting, let handlers finish and close every
 connection in order; a second one ends at once. Exit codes: 0 drained, 1 failed or
 stopped at once, 2 the configuration or a module is wrong, 69 an address cannot be
@@ -53,6 +58,7 @@ func newServe(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			newFollower(env, site, func() (*config.Config, error) { return f.configuration(env, args) })
 			return run(cmd.Context(), env, site)
 		},
 	}
@@ -65,14 +71,32 @@ func newServe(env *Env) *cobra.Command {
 	return cmd
 }
 
-// site gathers what to serve from flags, files and environment.
-func (f *serveFlags) site(env *Env, args []string) (*site, error) {
-	source := config.Source{Files: f.files, ReadFile: env.ReadFile, Environ: env.Environ, Overrides: f.log.overrides()}
+// configFiles are the files that the configuration is read from.
+func (f *serveFlags) configFiles(env *Env, args []string) []string {
 	if len(f.files) == 0 && len(args) == 0 {
 		if _, err := env.ReadFile(defaultFile); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			source.Files = []string{defaultFile}
+			return []string{defaultFile}
 		}
 	}
+	return f.files
+}
+
+// site gathers what to serve from flags, files and environment.
+func (f *serveFlags) site(env *Env, args []string) (*site, error) {
+	c, err := f.configuration(env, args)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := readModules(env, c)
+	if err != nil {
+		return nil, err
+	}
+	return &site{config: *c, modules: modules, files: f.configFiles(env, args)}, nil
+}
+
+// configuration is that of flags, files and environment.
+func (f *serveFlags) configuration(env *Env, args []string) (*config.Config, error) {
+	source := config.Source{Files: f.configFiles(env, args), ReadFile: env.ReadFile, Environ: env.Environ, Overrides: f.log.overrides()}
 	if len(f.listen) > 0 {
 		source.Overrides = append(source.Overrides, config.Override{Flag: "--listen", Key: "server.listen", Value: strings.Join(f.listen, ",")})
 	}
@@ -101,11 +125,7 @@ func (f *serveFlags) site(env *Env, args []string) (*site, error) {
 	if len(c.Routes) == 0 {
 		return nil, usage("there is nothing to serve; give a MODULE.wasm, a --static folder, or a configuration with routes (%s)", defaultFile)
 	}
-	modules, err := readModules(env, c)
-	if err != nil {
-		return nil, err
-	}
-	return &site{config: *c, modules: modules}, nil
+	return c, nil
 }
 
 // readModules reads every module's file.

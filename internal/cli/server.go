@@ -23,6 +23,7 @@ import (
 // site is what a server serves.
 type site struct {
 	config  config.Config
+	files   []string // that the configuration was read from
 	modules []host.Module
 	http    http.Handler        // for requests that no route answers; nil = 404
 	ready   func(urls []string) // called once it listens; nil = nothing
@@ -35,7 +36,10 @@ type site struct {
 	standIn func(refused host.Module, err error) host.Module
 	// live, if not nil, runs beside the server from when it listens until ctx
 	// ends, which is before the drain. The server stops when it returns.
-	live func(ctx context.Context, server *host.Server)
+	live func(ctx context.Context, server *host.Server, logger *slog.Logger)
+	// level, if not nil, is the least severe level to log instead of that of
+	// config.Log.
+	level *slog.LevelVar
 
 	cacheDir string // Env.CacheDir
 }
@@ -56,7 +60,7 @@ type stack struct {
 func run(ctx context.Context, env *Env, s *site) error {
 	logger, text := s.logger, true
 	if logger == nil {
-		logger, text = newLogger(env.Stderr, s.config.Log, env.Terminal)
+		logger, text = newLogger(env.Stderr, s.config.Log, s.level, env.Terminal)
 	}
 	type result struct {
 		stack *stack
@@ -87,7 +91,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 	if s.ready != nil {
 		s.ready(urls(st.server.Addrs()))
 	}
-	quit, endLive := s.beside(ctx, st.server)
+	quit, endLive := s.beside(ctx, st.server, logger)
 
 	select {
 	case sig := <-env.Signals:
@@ -122,7 +126,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 
 // beside starts s.live. quit is closed when it has returned, and nil without it;
 // end ends it and waits for that.
-func (s *site) beside(ctx context.Context, server *host.Server) (quit <-chan struct{}, end func()) {
+func (s *site) beside(ctx context.Context, server *host.Server, logger *slog.Logger) (quit <-chan struct{}, end func()) {
 	if s.live == nil {
 		return nil, func() {}
 	}
@@ -130,7 +134,7 @@ func (s *site) beside(ctx context.Context, server *host.Server) (quit <-chan str
 	done := make(chan struct{})
 	go func() { // ends soon after ctx; end waits for it
 		defer close(done)
-		s.live(ctx, server)
+		s.live(ctx, server, logger)
 	}()
 	return done, func() {
 		cancel()

@@ -70,7 +70,17 @@ type Module struct {
 	Record string `koanf:"record"`
 	// Breaker says what the server does while the module traps all the time.
 	Breaker host.BreakerOptions `koanf:"breaker"`
+	// Reload says when a server that runs takes a new version of the file: "watch"
+	// as soon as it has changed and is whole, "signal" at a SIGHUP. Empty means
+	// "watch".
+	Reload string `koanf:"reload"`
 }
+
+// Values of Module.Reload.
+const (
+	ReloadOnChange = "watch"
+	ReloadOnSignal = "signal"
+)
 
 // LogOptions say what the server tells about itself, on standard error.
 type LogOptions struct {
@@ -93,6 +103,7 @@ var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "text", "json"}
 	onTrap     = []string{"close", "keep"}
+	reload     = []string{ReloadOnChange, ReloadOnSignal}
 	ungranted  = []string{"refuse", "deny"}
 	record     = []string{runtime.RecordOff, runtime.RecordOnTrap}
 	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
@@ -175,6 +186,7 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 		bad(key+".instances", "%d is negative", m.Instances)
 	}
 	oneOf(bad, key+".on_trap", m.OnTrap, onTrap)
+	oneOf(bad, key+".reload", m.Reload, reload)
 	oneOf(bad, key+".record", m.Record, record)
 	oneOf(bad, key+".ungranted", m.Ungranted, ungranted)
 	for _, section := range []struct {
