@@ -159,6 +159,26 @@ func TestCQuery(t *testing.T) {
 	}
 }
 
+func TestCFindsSeveralMembersInOnePass(t *testing.T) {
+	h := newHelpers(t)
+	for _, tc := range []struct {
+		document, want string
+		object         bool
+	}{
+		{`{"c":[1,{"a":2}],"a":"x","x":{"b":3},"b":null}`, `"x" null [1,{"a":2}]`, true},
+		{` { "b" : -1.5e3 } `, "- -1.5e3 -", true},
+		{`{"a":1,"b":2,"a":3}`, "3 2 -", true},
+		{`{}`, "- - -", true},
+		{`{"a":1,"b":2`, "", false},
+		{`{"a":1}x`, "", false},
+		{`[{"a":1}]`, "", false},
+	} {
+		if got, object := h.took(h.call("json_members", h.give([]byte(tc.document)))); got != tc.want || object != tc.object {
+			t.Errorf("in %s there is %q, %v; want %q, %v", tc.document, got, object, tc.want, tc.object)
+		}
+	}
+}
+
 func TestCInboundGrowsWithTheMessage(t *testing.T) {
 	h := newHelpers(t)
 	first := h.call("fill", 65536)

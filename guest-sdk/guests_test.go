@@ -47,7 +47,7 @@ type guest struct {
 func load(t *testing.T, e *runtime.Engine, wasm []byte) *guest {
 	t.Helper()
 	m, err := e.Load(context.Background(), wasm, runtime.ModuleOptions{Name: "guest", Generation: 1, Capabilities: runtime.CapabilityDefault,
-		Limits: runtime.Limits{Timeout: time.Minute}}) // the race detector is slow, and so is the interpreter
+		Limits: runtime.Limits{Timeout: time.Minute, StartTimeout: time.Minute}}) // the race detector is slow, and so is the interpreter
 	if err != nil {
 		t.Fatal(err)
 	}

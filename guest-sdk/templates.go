@@ -20,13 +20,20 @@ var templates embed.FS
 var (
 	//go:embed c/*.h c/README.md
 	sdkC embed.FS
+	//go:embed assemblyscript/*.ts assemblyscript/abi.mjs assemblyscript/asconfig.json assemblyscript/package.json assemblyscript/README.md
+	//go:embed assemblyscript/assembly assemblyscript/testing
+	sdkAssemblyScript embed.FS
+	//go:embed rust/Cargo.toml rust/README.md rust/src/*.rs
+	sdkRust embed.FS
+	//go:embed js/*.mjs js/*.d.ts js/package.json js/README.md js/testing/*.mjs js/testing/*.d.ts
+	sdkJS embed.FS
 	//go:embed sdk_go.zip
 	sdkGo []byte
 )
 
 // Languages lists what Template and SDK know, in the order in which people are
 // told of them.
-func Languages() []string { return []string{"go", "c"} }
+func Languages() []string { return []string{"go", "c", "rust", "assemblyscript", "ts"} }
 
 // Template is a new project in language: text/template files named *.tmpl, whose
 // paths without that ending are those of the project. They use {{.Name}}, the
@@ -44,6 +51,12 @@ func SDK(language string) (fs.FS, error) {
 	switch language {
 	case "c":
 		return fs.Sub(sdkC, "c")
+	case "assemblyscript":
+		return fs.Sub(sdkAssemblyScript, "assemblyscript")
+	case "rust":
+		return fs.Sub(sdkRust, "rust")
+	case "ts":
+		return fs.Sub(sdkJS, "js")
 	case "go":
 		return zip.NewReader(bytes.NewReader(sdkGo), int64(len(sdkGo)))
 	}

@@ -109,6 +109,9 @@ func readAll(t *testing.T, fsys fs.FS) map[string]string {
 	return files
 }
 
+// handlers are the files that people change first.
+var handlers = map[string]string{"go": "handler.go", "c": "handler.c", "rust": "src/lib.rs", "assemblyscript": "handler.ts", "ts": "handler.ts"}
+
 func TestEveryLanguageBringsAWholeProject(t *testing.T) {
 	for _, language := range guestsdk.Languages() {
 		template, err := guestsdk.Template(language)
@@ -120,7 +123,7 @@ func TestEveryLanguageBringsAWholeProject(t *testing.T) {
 			t.Fatal(err)
 		}
 		files := readAll(t, template)
-		for _, want := range []string{"README.md.tmpl", ".gitignore.tmpl", "weir.yaml.tmpl", "scenarios/chat.yaml.tmpl", "handler." + language + ".tmpl"} {
+		for _, want := range []string{"README.md.tmpl", ".gitignore.tmpl", "weir.yaml.tmpl", "scenarios/chat.yaml.tmpl", handlers[language] + ".tmpl"} {
 			if files[want] == "" {
 				t.Errorf("%s: there is no %s", language, want)
 			}
@@ -134,7 +137,7 @@ func TestEveryLanguageBringsAWholeProject(t *testing.T) {
 			}
 		}
 		for name := range readAll(t, sdk) {
-			if strings.HasSuffix(name, "_test.go") || path.IsAbs(name) {
+			if strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, ".test.mjs") || path.IsAbs(name) {
 				t.Errorf("%s: the SDK holds %s", language, name)
 			}
 		}

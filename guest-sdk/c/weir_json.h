@@ -3,7 +3,7 @@
 //     weir_str text;
 //     if (weir_json_field(message, "text", &text) && weir_json_unquote(text, &buf)) ...
 //
-// To write JSON, see weir_put_json in weir.h.
+// weir_json_members finds several members at once. To write JSON, see weir_put_json in weir.h.
 
 #ifndef WEIR_JSON_H
 #define WEIR_JSON_H
@@ -19,6 +19,15 @@
 // False if the document is not a JSON object as a whole (RFC 8259), or has no such key. If it is there more than once,
 // the last counts. A key that the document writes with escapes is not found.
 WEIR_FUNC bool weir_json_field(weir_str document, const char *key, weir_str *value);
+
+// A member to look for; value is set by weir_json_members.
+struct weir_json_member {
+    weir_str key, value;
+};
+
+// Finds several members as weir_json_field finds one, in one pass. The value of one that is not there has no ptr. False
+// if the document is not a JSON object as a whole, whatever was found until then.
+WEIR_FUNC bool weir_json_members(weir_str document, struct weir_json_member *members, int count);
 
 // Appends what a JSON string stands for. False if value is not a string, or does not fit.
 WEIR_FUNC bool weir_json_unquote(weir_str value, weir_buf *out);
@@ -123,13 +132,13 @@ WEIR_FUNC bool weir_json_word_(weir_json_ *r, weir_str word) {
     return true;
 }
 
-// Reads a value. In an object at the top (key is not NULL), value becomes that of the key.
-WEIR_FUNC bool weir_json_value_(weir_json_ *r, int depth, const char *key, weir_str *value) {
+// Reads a value. At the top members is not NULL: only an object will do, and they are looked for in it.
+WEIR_FUNC bool weir_json_value_(weir_json_ *r, int depth, struct weir_json_member *members, int count) {
     if (depth == 0) return false;
     weir_json_space_(r);
     if (r->at == r->end) return false;
     char c = *r->at;
-    if (key && c != '{') return false;
+    if (members && c != '{') return false;
     switch (c) {
     case '"': return weir_json_string_(r, NULL);
     case 't': return weir_json_word_(r, WEIR_S("true"));
@@ -155,19 +164,27 @@ WEIR_FUNC bool weir_json_value_(weir_json_ *r, int depth, const char *key, weir_
             weir_json_space_(r);
         }
         const char *from = r->at;
-        if (!weir_json_value_(r, depth - 1, NULL, NULL)) return false;
-        if (key && weir_equal(name, weir_cstr(key))) *value = (weir_str){from, (uint32_t)(r->at - from)};
+        if (!weir_json_value_(r, depth - 1, NULL, 0)) return false;
+        for (int i = 0; i < count; i++)
+            if (weir_equal(name, members[i].key)) members[i].value = (weir_str){from, (uint32_t)(r->at - from)};
         weir_json_space_(r);
     } while (weir_json_is_(r, ','));
     return weir_json_is_(r, close);
 }
 
-WEIR_FUNC bool weir_json_field(weir_str document, const char *key, weir_str *value) {
+WEIR_FUNC bool weir_json_members(weir_str document, struct weir_json_member *members, int count) {
     weir_json_ r = {document.ptr, document.ptr + document.len};
-    *value = (weir_str){NULL, 0};
-    if (!weir_json_value_(&r, WEIR_JSON_DEPTH, key, value)) return false;
+    for (int i = 0; i < count; i++) members[i].value = (weir_str){NULL, 0};
+    if (!weir_json_value_(&r, WEIR_JSON_DEPTH, members, count)) return false;
     weir_json_space_(&r);
-    return r.at == r.end && value->ptr != NULL;
+    return r.at == r.end;
+}
+
+WEIR_FUNC bool weir_json_field(weir_str document, const char *key, weir_str *value) {
+    struct weir_json_member member = {.key = weir_cstr(key)};
+    bool read = weir_json_members(document, &member, 1);
+    *value = member.value;
+    return read && value->ptr;
 }
 
 WEIR_FUNC bool weir_json_unquote(weir_str value, weir_buf *out) {

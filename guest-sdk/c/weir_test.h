@@ -40,8 +40,7 @@ enum {
     WEIR_TEST_TIMERS_PER_CONN = 64,
     WEIR_TEST_MESSAGE = 1 << 20,
     WEIR_TEST_EFFECTS = 1000,
-    WEIR_TEST_CONNS = 64,
-    WEIR_TEST_INBOX = 4096,
+    WEIR_TEST_CONNS = 1024,
     WEIR_TEST_MEMBERS = 4096,
     WEIR_TEST_TIMERS = 1024,
     WEIR_TEST_LIST = 16,
@@ -130,20 +129,24 @@ static int64_t weir_test_metric(const char *name);
 #define WEIR_TEST_FUNC static __attribute__((unused))
 
 struct weir_test_message_ {
+    weir_conn to;
     int kind;
     weir_str data;
 };
 
+struct weir_test_attr_ {
+    const char *name, *value;
+    const struct weir_test_attr_ *next;
+};
+
 struct weir_test_client_ {
-    weir_conn id; // 0: this place is free
-    struct weir_test_header attrs[3 * WEIR_TEST_LIST];
-    int attr_count;
+    weir_conn id; // its place, counted from 1
+    const struct weir_test_attr_ *attrs;
     weir_str state;
-    struct weir_test_message_ inbox[WEIR_TEST_INBOX];
-    int arrived, taken;
+    int seen;     // so many of all messages were looked through
     bool closing; // a close was asked for
     bool left;    // the close event runs, or has run
-    bool gone;    // it has run
+    bool gone;    // it has run, or the request was rejected
     int code;
     bool clean;
     const char *reason;
@@ -165,6 +168,7 @@ struct weir_test_timer_ {
 struct weir_test_server_ {
     struct weir_test_client_ clients[WEIR_TEST_CONNS];
     int client_count;
+    int message_count; // to all clients, in their order
     struct weir_test_member_ members[WEIR_TEST_MEMBERS];
     int member_count;
     struct weir_test_timer_ timers[WEIR_TEST_TIMERS];
@@ -177,7 +181,9 @@ struct weir_test_server_ {
 static struct {
     struct weir_test_server_ now, before;
     struct weir_test_options options;
-    struct weir_test_request *asked; // in an upgrade event
+    struct weir_test_message_ *messages;
+    int message_room;
+    const struct weir_test_request *asked; // in an upgrade event
     struct weir_test_header answer[WEIR_TEST_LIST];
     int answer_count;
     int64_t start_ms, now_ms, generation;
@@ -191,15 +197,36 @@ static struct {
 static uint64_t weir_abi_1(void);
 static int32_t weir_event(int32_t event, weir_conn conn, int64_t arg, const char *ptr, uint32_t len);
 
-// Copies bytes, with a 0 behind them; they are freed at the end.
-WEIR_TEST_FUNC char *weir_test_keep_(const void *data, size_t len) {
-    char *copy = malloc(len + 1);
+// Ends the program unless the test can go on.
+WEIR_TEST_FUNC void weir_test_must_(bool can, const char *reason) {
+    if (can) return;
+    fprintf(stderr, "weir_test: %s\n", reason);
+    abort();
+}
+
+// Allocates memory that is freed at the end.
+WEIR_TEST_FUNC void *weir_test_new_(size_t len) {
+    void *room = malloc(len);
     weir_test_.kept = realloc(weir_test_.kept, (size_t)(weir_test_.kept_count + 1) * sizeof *weir_test_.kept);
-    if (!copy || !weir_test_.kept) abort();
-    weir_test_.kept[weir_test_.kept_count++] = copy;
+    weir_test_must_(room && weir_test_.kept, "out of memory");
+    return weir_test_.kept[weir_test_.kept_count++] = room;
+}
+
+// Copies bytes, with a 0 behind them.
+WEIR_TEST_FUNC char *weir_test_keep_(const void *data, size_t len) {
+    char *copy = weir_test_new_(len + 1);
     if (len) memcpy(copy, data, len);
     copy[len] = 0;
     return copy;
+}
+
+// Puts one string behind another.
+WEIR_TEST_FUNC char *weir_test_concat_(const char *a, const char *b) {
+    size_t head = strlen(a), tail = strlen(b);
+    char *both = weir_test_new_(head + tail + 1);
+    memcpy(both, a, head);
+    memcpy(both + head, b, tail + 1);
+    return both;
 }
 
 WEIR_TEST_FUNC weir_str weir_test_str_(const void *data, uint32_t len) { return (weir_str){weir_test_keep_(data, len), len}; }
@@ -216,11 +243,10 @@ WEIR_TEST_FUNC bool weir_test_same_name_(const char *a, const char *b) {
     return *a == *b;
 }
 
+// The client of a connection, also of one that is gone.
 WEIR_TEST_FUNC struct weir_test_client_ *weir_test_client_(weir_conn conn) {
-    for (int i = 0; i < weir_test_.now.client_count; i++)
-        if (weir_test_.now.clients[i].id == conn) return &weir_test_.now.clients[i];
-    fprintf(stderr, "weir_test: there is no connection %llu\n", (unsigned long long)conn);
-    abort();
+    weir_test_must_(conn > 0 && conn <= (weir_conn)weir_test_.now.client_count, "there is no such connection");
+    return &weir_test_.now.clients[conn - 1];
 }
 
 WEIR_TEST_FUNC void weir_test_leave_(struct weir_test_client_ *c, int code, const char *reason, bool clean) {
@@ -233,12 +259,16 @@ WEIR_TEST_FUNC void weir_test_leave_(struct weir_test_client_ *c, int code, cons
 // Runs one event, and takes everything back if the handler does not return 0.
 WEIR_TEST_FUNC int weir_test_run_(int event, weir_conn conn, int64_t arg, weir_str payload) {
     if (!(weir_abi_1() >> event & 1)) return 0;
+    char *lent = calloc(payload.len ? payload.len : 1, 1); // of its own: a sanitizer sees who reads beyond it or keeps it
+    weir_test_must_(lent, "out of memory");
+    if (payload.len) memcpy(lent, payload.ptr, payload.len);
     weir_test_.before = weir_test_.now;
     weir_test_.event = event;
     weir_test_.conn = conn;
     weir_test_.effects = 0;
-    int status = weir_event(event, conn, arg, payload.ptr, payload.len);
+    int status = weir_event(event, conn, arg, lent, payload.len);
     weir_test_.event = -1;
+    free(lent);
     if (status) weir_test_.now = weir_test_.before;
     return status;
 }
@@ -282,15 +312,17 @@ static __attribute__((unused)) bool weir_test_start(struct weir_test_options opt
 static __attribute__((unused)) int weir_test_end(void) {
     while (weir_test_.kept_count) free(weir_test_.kept[--weir_test_.kept_count]);
     free(weir_test_.kept);
+    free(weir_test_.messages);
     weir_test_.kept = NULL;
+    weir_test_.messages = NULL;
     return weir_test_.failures > 0;
 }
 
-WEIR_TEST_FUNC void weir_test_attr_(struct weir_test_client_ *c, const char *family, const char *name, size_t len, const char *value) {
-    char attr[512];
-    snprintf(attr, sizeof attr, "%s%.*s", family, (int)len, name);
-    if (c->attr_count == 3 * WEIR_TEST_LIST) abort();
-    c->attrs[c->attr_count++] = (struct weir_test_header){weir_test_keep_(attr, strlen(attr)), weir_test_keep_(value, strlen(value))};
+// Notes an attribute.
+WEIR_TEST_FUNC void weir_test_attr_(struct weir_test_client_ *c, const char *family, const char *name, const char *value) {
+    struct weir_test_attr_ *attr = weir_test_new_(sizeof *attr);
+    *attr = (struct weir_test_attr_){weir_test_concat_(family, name), value, c->attrs};
+    c->attrs = attr;
 }
 
 // Compares a path with the route, part by part, and notes what stands for the route's names.
@@ -300,8 +332,7 @@ WEIR_TEST_FUNC bool weir_test_match_(struct weir_test_client_ *c, const char *pa
     for (;;) {
         size_t want = strcspn(route, "/"), have = strcspn(path, "/");
         if (*route == '{' && have > 0) {
-            char *value = weir_test_keep_(path, have);
-            weir_test_attr_(c, WEIR_ATTR_PARAM, route + 1, want - 2, value);
+            weir_test_attr_(c, WEIR_ATTR_PARAM, weir_test_keep_(route + 1, want - 2), weir_test_keep_(path, have));
         } else if (want != have || memcmp(route, path, want)) {
             return false;
         }
@@ -317,45 +348,37 @@ static __attribute__((unused)) weir_conn weir_test_open(const char *target) {
 
 // The values of a header of the request, joined as RFC 9110 §5.3 allows; NULL if there is none.
 WEIR_TEST_FUNC const char *weir_test_joined_(const char *name) {
-    char value[4096] = "";
-    bool found = false;
-    for (int i = 0; i < WEIR_TEST_LIST && weir_test_.asked->headers[i].name; i++) {
-        if (!weir_test_same_name_(weir_test_.asked->headers[i].name, name)) continue;
-        if (found) strcat(value, ", ");
-        strncat(value, weir_test_.asked->headers[i].value, sizeof value - strlen(value) - 3);
-        found = true;
-    }
-    return found ? weir_test_keep_(value, strlen(value)) : NULL;
+    const char *all = NULL;
+    for (int i = 0; i < WEIR_TEST_LIST && weir_test_.asked->headers[i].name; i++)
+        if (weir_test_same_name_(weir_test_.asked->headers[i].name, name))
+            all = weir_test_concat_(all ? weir_test_concat_(all, ", ") : "", weir_test_.asked->headers[i].value);
+    if (!weir_test_same_name_(name, "Sec-WebSocket-Protocol")) return all;
+    for (int i = 0; i < WEIR_TEST_LIST && weir_test_.asked->protocols[i]; i++)
+        all = weir_test_concat_(all ? weir_test_concat_(all, ", ") : "", weir_test_.asked->protocols[i]);
+    return all;
 }
 
 static __attribute__((unused)) weir_conn weir_test_dial(struct weir_test_request request) {
     struct weir_test_server_ *s = &weir_test_.now;
-    if (s->client_count == WEIR_TEST_CONNS) abort();
+    weir_test_must_(s->client_count < WEIR_TEST_CONNS, "too many connections");
     struct weir_test_client_ *c = &s->clients[s->client_count];
-    memset(c, 0, sizeof *c);
-    size_t path = strcspn(request.target, "?");
-    char *copy = weir_test_keep_(request.target, path);
+    *c = (struct weir_test_client_){.id = (weir_conn)s->client_count + 1, .seen = s->message_count};
+    size_t len = strcspn(request.target, "?");
+    char *target = weir_test_concat_(request.target, ""), *path = weir_test_keep_(target, len);
     weir_test_.answer_count = 0;
-    if (!weir_test_match_(c, copy)) {
+    if (!weir_test_match_(c, path)) {
         weir_test_.status = 404;
         return 0;
     }
-    char offers[1024] = "";
-    int headers = 0;
-    while (headers < WEIR_TEST_LIST && request.headers[headers].name) headers++;
-    for (int i = 0; i < WEIR_TEST_LIST && request.protocols[i]; i++) {
-        if (i) strcat(offers, ", ");
-        strncat(offers, request.protocols[i], sizeof offers - strlen(offers) - 3);
-    }
-    if (*offers && headers < WEIR_TEST_LIST) request.headers[headers] = (struct weir_test_header){"Sec-WebSocket-Protocol", offers};
+    s->client_count++;
+    s->protocol = "";
     weir_test_.asked = &request;
-    c->id = (weir_conn)++s->client_count;
-    weir_test_attr_(c, WEIR_ATTR_REMOTE_ADDR, "", 0, "192.0.2.1:1234");
-    weir_test_attr_(c, WEIR_ATTR_PATH, "", 0, copy);
-    weir_test_attr_(c, WEIR_ATTR_QUERY, "", 0, request.target[path] ? request.target + path + 1 : "");
+    weir_test_attr_(c, WEIR_ATTR_REMOTE_ADDR, "", "192.0.2.1:1234");
+    weir_test_attr_(c, WEIR_ATTR_PATH, "", path);
+    weir_test_attr_(c, WEIR_ATTR_QUERY, "", target[len] ? target + len + 1 : "");
     for (int i = 0; i < WEIR_TEST_LIST && weir_test_.options.keep_headers[i]; i++) {
         const char *name = weir_test_.options.keep_headers[i], *value = weir_test_joined_(name);
-        if (value) weir_test_attr_(c, WEIR_ATTR_HEADER, name, strlen(name), value);
+        if (value) weir_test_attr_(c, WEIR_ATTR_HEADER, name, value);
     }
     int status = weir_test_run_(WEIR_EVENT_UPGRADE, c->id, 0, WEIR_S(""));
     weir_test_.asked = NULL;
@@ -365,8 +388,7 @@ static __attribute__((unused)) weir_conn weir_test_dial(struct weir_test_request
         return 0;
     }
     weir_test_.status = 101;
-    weir_test_attr_(c, WEIR_ATTR_PROTOCOL, "", 0, s->protocol ? s->protocol : "");
-    s->protocol = NULL;
+    weir_test_attr_(c, WEIR_ATTR_PROTOCOL, "", s->protocol);
     weir_conn conn = c->id;
     weir_test_deliver_(WEIR_EVENT_OPEN, conn, 0, WEIR_S(""));
     return conn;
@@ -385,23 +407,20 @@ static __attribute__((unused)) void weir_test_send(weir_conn conn, const char *t
 }
 
 static __attribute__((unused)) void weir_test_send_bytes(weir_conn conn, int kind, weir_str data) {
-    if (weir_test_client_(conn)->left) {
-        fprintf(stderr, "weir_test: connection %llu was closed with %d\n", (unsigned long long)conn, weir_test_client_(conn)->code);
-        abort();
-    }
-    char *lent = malloc(data.len + 1); // of its own, so that a sanitizer sees who reads beyond it or keeps it
-    if (!lent) abort();
-    if (data.len) memcpy(lent, data.ptr, data.len);
-    weir_test_deliver_(kind == WEIR_KIND_TEXT ? WEIR_EVENT_TEXT : WEIR_EVENT_BINARY, conn, 0, (weir_str){lent, data.len});
-    free(lent);
+    weir_test_must_(!weir_test_client_(conn)->left, "a client sends on a connection that was closed");
+    weir_test_deliver_(kind == WEIR_KIND_TEXT ? WEIR_EVENT_TEXT : WEIR_EVENT_BINARY, conn, 0, data);
 }
 
 static __attribute__((unused)) bool weir_test_next(weir_conn conn, int *kind, weir_str *data) {
     struct weir_test_client_ *c = weir_test_client_(conn);
-    if (c->taken == c->arrived) return false;
-    *kind = c->inbox[c->taken].kind;
-    *data = c->inbox[c->taken++].data;
-    return true;
+    while (c->seen < weir_test_.now.message_count) {
+        struct weir_test_message_ *m = &weir_test_.messages[c->seen++];
+        if (m->to != conn) continue;
+        *kind = m->kind;
+        *data = m->data;
+        return true;
+    }
+    return false;
 }
 
 static __attribute__((unused)) int weir_test_closed(weir_conn conn) {
@@ -458,7 +477,12 @@ static __attribute__((unused)) bool weir_test_replace(void) {
     if (weir_test_run_(WEIR_EVENT_SAVE, 0, weir_test_.generation, WEIR_S(""))) return false;
     weir_str saved = weir_test_.now.saved;
     if (weir_test_run_(WEIR_EVENT_INIT, 0, weir_test_.generation + 1, weir_cstr(config))) return false;
-    if (saved.ptr && weir_test_run_(WEIR_EVENT_RESTORE, 0, weir_test_.generation, saved)) return false;
+    struct weir_test_server_ *old = weir_test_new_(sizeof *old); // without what init has asked for
+    *old = weir_test_.before;
+    if (saved.ptr && weir_test_run_(WEIR_EVENT_RESTORE, 0, weir_test_.generation, saved)) {
+        weir_test_.now = *old;
+        return false;
+    }
     weir_test_.generation++;
     return true;
 }
@@ -526,9 +550,9 @@ WEIR_TEST_FUNC int32_t weir_test_effect_(void) {
 
 // Finds a connection that is there; NULL if none is.
 WEIR_TEST_FUNC struct weir_test_client_ *weir_test_find_(weir_conn conn) {
-    for (int i = 0; i < weir_test_.now.client_count; i++)
-        if (weir_test_.now.clients[i].id == conn && !weir_test_.now.clients[i].gone) return &weir_test_.now.clients[i];
-    return NULL;
+    if (conn == 0 || conn > (weir_conn)weir_test_.now.client_count) return NULL;
+    struct weir_test_client_ *c = &weir_test_.now.clients[conn - 1];
+    return c->gone ? NULL : c;
 }
 
 // Says whether the event may do something about a connection.
@@ -555,9 +579,13 @@ WEIR_TEST_FUNC bool weir_test_topic_ok_(const void *topic, uint32_t len) {
     return len > 0 && len <= WEIR_TEST_TOPIC && weir_utf8_valid((weir_str){topic, len});
 }
 
-WEIR_TEST_FUNC void weir_test_arrive_(struct weir_test_client_ *c, int32_t kind, weir_str data) {
-    if (c->arrived == WEIR_TEST_INBOX) abort();
-    c->inbox[c->arrived++] = (struct weir_test_message_){kind, data};
+WEIR_TEST_FUNC void weir_test_arrive_(weir_conn to, int32_t kind, weir_str data) {
+    if (weir_test_.now.message_count == weir_test_.message_room) {
+        weir_test_.message_room = 2 * weir_test_.message_room + 64;
+        weir_test_.messages = realloc(weir_test_.messages, (size_t)weir_test_.message_room * sizeof *weir_test_.messages);
+        weir_test_must_(weir_test_.messages, "out of memory");
+    }
+    weir_test_.messages[weir_test_.now.message_count++] = (struct weir_test_message_){to, kind, data};
 }
 
 // Writes a result if all of it fits.
@@ -570,7 +598,7 @@ int32_t weir_conn_send(weir_conn conn, int32_t kind, const void *data, uint32_t 
     if (!weir_test_find_(conn)) return WEIR_UNKNOWN_CONNECTION;
     int32_t status = weir_test_message_ok_(kind, data, len);
     if (!status) status = weir_test_reach_open_(conn);
-    if (!status) weir_test_arrive_(weir_test_find_(conn), kind, weir_test_str_(data, len));
+    if (!status) weir_test_arrive_(conn, kind, weir_test_str_(data, len));
     return status;
 }
 
@@ -589,11 +617,10 @@ int32_t weir_conn_attr(weir_conn conn, const void *name, uint32_t len, void *val
     struct weir_test_client_ *c = weir_test_find_(conn);
     if (!c) return WEIR_UNKNOWN_CONNECTION;
     const char *wanted = weir_test_keep_(name, len);
-    size_t family = strlen(WEIR_ATTR_HEADER);
-    bool header = strncmp(wanted, WEIR_ATTR_HEADER, family) == 0;
-    for (int i = 0; i < c->attr_count; i++)
-        if (header ? weir_test_same_name_(c->attrs[i].name, wanted) : strcmp(c->attrs[i].name, wanted) == 0)
-            return weir_test_fill_(value, cap, c->attrs[i].value, strlen(c->attrs[i].value));
+    bool header = strncmp(wanted, WEIR_ATTR_HEADER, strlen(WEIR_ATTR_HEADER)) == 0;
+    for (const struct weir_test_attr_ *a = strlen(wanted) == len ? c->attrs : NULL; a; a = a->next)
+        if (header ? weir_test_same_name_(a->name, wanted) : strcmp(a->name, wanted) == 0)
+            return weir_test_fill_(value, cap, a->value, strlen(a->value));
     return WEIR_NOT_FOUND;
 }
 
@@ -655,7 +682,7 @@ int32_t weir_topic_publish(const void *topic, uint32_t topic_len, int32_t kind, 
     for (int i = 0; i < weir_test_.now.client_count; i++) {
         struct weir_test_client_ *c = &weir_test_.now.clients[i];
         if (c->id != except && !c->closing && !c->gone && weir_test_member_(c->id, topic, topic_len) >= 0)
-            weir_test_arrive_(c, kind, message);
+            weir_test_arrive_(c->id, kind, message);
     }
     return WEIR_OK;
 }

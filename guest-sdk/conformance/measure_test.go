@@ -238,4 +238,3 @@ func kib(n int64) string {
 	}
 	return fmt.Sprintf("%d KiB", n>>10)
 }
-

@@ -58,6 +58,7 @@ func (v *vectors) line(words ...string) { fmt.Fprintln(v, strings.Join(words, " 
 // file writes what a scenario file has. What its settings say stands at the head of each scenario.
 func (v *vectors) file(path string, root *config.Node) {
 	var settings [][]string
+	var keyed string // what stands before the key in a path, where there is an instance for each
 	granted := func(n *config.Node) {
 		for _, name := range []string{"topics", "timers", "metrics"} {
 			found := false
@@ -102,18 +103,31 @@ func (v *vectors) file(path string, root *config.Node) {
 				settings = append(settings, []string{"keep", item.Scalar.(string)})
 			}
 		}
-		if route := c.Get("routes").Items[0].Get("path").Scalar.(string); !strings.Contains(route, "...") {
-			settings = append(settings, []string{"route", route})
+		route := c.Get("routes").Items[0]
+		if path := route.Get("path").Scalar.(string); !strings.Contains(path, "...") {
+			settings = append(settings, []string{"route", path})
+			if route.Get("key") != nil {
+				keyed, _, _ = strings.Cut(path, "{")
+			}
 		}
 	}
 	for _, s := range root.Get("scenarios").Items {
-		if traps(s) {
-			continue // a fake host has no sandbox that would survive it
+		if traps(s) || staysOld(s) {
+			continue // a fake host has no sandbox to survive it, and no second instance to go on with
+		}
+		key, one := "", true
+		if keyed != "" {
+			if key, one = onlyKey(s, keyed); !one {
+				continue
+			}
 		}
 		v.line()
 		v.line("scenario", s.Get("name").Scalar.(string))
 		for _, words := range settings {
 			v.line(words...)
+		}
+		if key != "" {
+			v.line("key", key)
 		}
 		for _, step := range s.Get("steps").Items {
 			v.step(step)
@@ -125,17 +139,54 @@ func (v *vectors) file(path string, root *config.Node) {
 func traps(scenario *config.Node) bool {
 	found := false
 	for _, step := range scenario.Get("steps").Items {
-		if sent := step.Get("send"); sent != nil {
-			each(sent, func(_ string, messages *config.Node) {
-				for _, m := range list(messages) {
-					if text := m.Get("text"); text != nil {
-						found = found || strings.HasSuffix(text.Scalar.(string), "trap")
-					}
-				}
-			})
+		for _, text := range texts(step.Get("send")) {
+			found = found || strings.HasSuffix(text, "trap")
 		}
 	}
 	return found
+}
+
+// staysOld reports whether a scenario has a version that does not take over from the first one.
+func staysOld(scenario *config.Node) bool {
+	reloads, found := false, false
+	for _, step := range scenario.Get("steps").Items {
+		reloads = reloads || step.Get("reload") != nil
+		for _, text := range texts(step.Get("expect")) {
+			found = found || reloads && text == "generation 1"
+		}
+	}
+	return found
+}
+
+// onlyKey is the key that all connections of a scenario have, behind a prefix of their path; ok is false if they have
+// several, or none.
+func onlyKey(scenario *config.Node, prefix string) (key string, ok bool) {
+	ok = true
+	for _, step := range scenario.Get("steps").Items {
+		if open := step.Get("open"); open != nil {
+			each(open, func(_ string, target *config.Node) {
+				k, has := strings.CutPrefix(target.Scalar.(string), prefix)
+				ok = ok && has && (key == "" || k == key)
+				key = k
+			})
+		}
+	}
+	return key, ok
+}
+
+// texts are the text messages of a step for all clients; n is nil for none.
+func texts(n *config.Node) []string {
+	var all []string
+	if n != nil {
+		each(n, func(_ string, messages *config.Node) {
+			for _, m := range list(messages) {
+				if text := m.Get("text"); text != nil {
+					all = append(all, fmt.Sprint(text.Scalar))
+				}
+			}
+		})
+	}
+	return all
 }
 
 // each calls f for the clients of a step: a list of names, or a mapping from names.
@@ -189,6 +240,8 @@ func (v *vectors) step(step *config.Node) {
 		each(body, func(client string, _ *config.Node) { v.line("silence", client) })
 	case "advance":
 		v.advance(body)
+	case "reload":
+		v.line("replace")
 	case "drain":
 		v.line("drain", "60000") // as long as a server takes by default
 	default:
@@ -234,18 +287,26 @@ func (v *vectors) open(client string, n *config.Node) {
 func (v *vectors) message(what string, n *config.Node) {
 	switch kind, body := n.Keys[0].Scalar.(string), n.Items[0]; kind {
 	case "text":
-		v.line(what, "text", word(fmt.Sprint(body.Scalar)))
+		v.line(what, "text", times(n, fmt.Sprint(body.Scalar)))
 	case "bytes":
 		p, err := hex.DecodeString(strings.ReplaceAll(fmt.Sprint(body.Scalar), " ", ""))
 		if err != nil {
 			v.t.Fatal(err)
 		}
-		v.line(what, "binary", word(string(p)))
+		v.line(what, "binary", times(n, string(p)))
 	case "close":
 		v.line(what, "close", v.closing(body))
 	default:
 		v.t.Fatalf("%s: %s has no line of its own", n.Origin, kind)
 	}
+}
+
+// times is the word for what a message holds, as often as it says.
+func times(n *config.Node, s string) string {
+	if times := n.Get("times"); times != nil {
+		return fmt.Sprintf("r:%x*%v", s, times.Scalar)
+	}
+	return word(s)
 }
 
 // closing is a code, and a reason if one is named.

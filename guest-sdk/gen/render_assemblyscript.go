@@ -46,7 +46,7 @@ func renderAssemblyScript(t *table) ([]byte, error) {
 	for _, s := range t.Statuses {
 		w.line("    case Status.%s: return %q;", exported(s.Name), s.Text)
 	}
-	w.line("    default: return \"status \" + status.toString();")
+	w.line("    default: return \"unknown status\";")
 	w.line("  }")
 	w.line("}")
 

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // renderJS writes abi.mjs: the constants that the JavaScript SDK and its fake host share.
 func renderJS(t *table) ([]byte, error) {
@@ -42,11 +45,18 @@ func renderJS(t *table) ([]byte, error) {
 		w.line("  %q: %q,", fmt.Sprint(s.Value), s.Text)
 	}
 	w.line("});\n")
-	w.line("/** The host functions of this version, for abi_has. */")
-	w.line("export const functions = Object.freeze([")
+	w.line("/**")
+	w.line(" * The host functions by the names that the SDK gives them. The types of the parameters are those of abi.toml: bytes,")
+	w.line(" * out and fill are a pointer and a length each, conn and i64 are bigints.")
+	w.line(" */")
+	w.line("export const functions = Object.freeze({")
 	for _, f := range t.Functions {
-		w.line("  %q,", f.Name)
+		types := make([]string, len(f.Params))
+		for i, p := range f.Params {
+			types[i] = fmt.Sprintf("%q", p.Type)
+		}
+		w.line("  %s: { name: %q, params: [%s], result: %q },", local(f.Name), f.Name, strings.Join(types, ", "), f.Result)
 	}
-	w.line("]);")
+	w.line("});")
 	return w.Bytes(), nil
 }

@@ -10,7 +10,8 @@ import (
 func renderRust(t *table) ([]byte, error) {
 	var w writer
 	w.WriteString(header)
-	w.line("//! The raw side of ABI %d, for the rest of this crate.\n", t.Version)
+	w.line("//! The raw side of ABI %d, for what the rest of the crate hides: host functions that return their numbers.", t.Version)
+	w.line("//! Bytes go in as slices; a mutable slice is a buffer that the host writes a result to, if all of it fits.\n")
 
 	w.rustDoc("", "The version of the ABI.")
 	w.line("pub const VERSION: u32 = %d;", t.Version)
@@ -36,6 +37,12 @@ func renderRust(t *table) ([]byte, error) {
 			yield(e.Name, e.Doc, fmt.Sprint(e.Value))
 		}
 	})
+	w.rustDoc("", "The events' names, by their numbers.")
+	w.line("pub const EVENT_NAMES: [&str; %d] = [", len(t.Events))
+	for _, e := range t.Events {
+		w.line("    %q,", e.Name)
+	}
+	w.line("];\n")
 	constants("kind", "i32", "The kinds of messages.", func(yield func(string, string, string)) {
 		for _, k := range t.Kinds {
 			yield(k.Name, k.Doc, fmt.Sprint(k.Value))

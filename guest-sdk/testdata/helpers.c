@@ -39,6 +39,17 @@ WEIR_EXPORT("json_field") int32_t json_field(uint32_t len) {
     return end();
 }
 
+// The raw values of "a", "b" and "c", with - for one that is not there; -2 if the document is no object.
+WEIR_EXPORT("json_members") int32_t json_members(uint32_t len) {
+    struct weir_json_member m[] = {{.key = WEIR_S("a")}, {.key = WEIR_S("b")}, {.key = WEIR_S("c")}};
+    if (!weir_json_members(begin(len), m, 3)) return -2;
+    for (int i = 0; i < 3; i++) {
+        if (i) weir_putc(&result, ' ');
+        weir_put(&result, m[i].value.ptr ? m[i].value : WEIR_S("-"));
+    }
+    return end();
+}
+
 WEIR_EXPORT("json_unquote") int32_t json_unquote(uint32_t len) {
     return weir_json_unquote(begin(len), &result) ? end() : -2;
 }

@@ -1,6 +1,10 @@
 package wasm
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Carry returns the module with a further data segment that its own code reads: a generic engine becomes the carrier of
 // a particular program.
@@ -11,7 +15,7 @@ import "fmt"
 // exports removed. The module's other parts stay as they are.
 func (m *Module) Carry(segment []byte, numbers map[string]uint32, copier string) ([]byte, error) {
 	carrier := *m
-	carrier.exports, carrier.bodies, carrier.data = nil, append([]body(nil), m.bodies...), append([]data(nil), m.data...)
+	carrier.exports, carrier.bodies, carrier.data = nil, slices.Clone(m.bodies), slices.Clone(m.data)
 	replace := func(e Export, want FuncType, code []byte) error {
 		if e.Kind != KindFunction || !e.Type.Equal(want) || int(e.Index) < len(m.imports) {
 			return fmt.Errorf("its export %s is not a function %s of its own", e.Name, want)
@@ -25,12 +29,12 @@ func (m *Module) Carry(segment []byte, numbers map[string]uint32, copier string)
 		var err error
 		switch {
 		case isNumber:
-			code := append(appendS32([]byte{byte(opI32Const)}, int32(number)), byte(opEnd))
-			err = replace(e, FuncType{Results: []ValueType{I32}}, code)
+			code := appendSigned([]byte{byte(opI32Const)}, int64(int32(number)))
+			err = replace(e, FuncType{Results: []ValueType{I32}}, append(code, byte(opEnd)))
 		case e.Name == copier:
 			code := []byte{byte(opLocalGet), 0, byte(opLocalGet), 1, byte(opLocalGet), 2}
-			code = append(code, prefixNumeric, byte(opMemoryInit-numeric))
-			code = append(appendU32(code, uint32(len(m.data))), 0, byte(opEnd))
+			code = appendU32(append(code, 0xfc, byte(opMemoryInit-misc)), uint32(len(m.data)))
+			code = append(code, 0, byte(opEnd)) // memory 0
 			err = replace(e, FuncType{Params: []ValueType{I32, I32, I32}}, code)
 		default:
 			carrier.exports = append(carrier.exports, e)
@@ -42,7 +46,7 @@ func (m *Module) Carry(segment []byte, numbers map[string]uint32, copier string)
 		left--
 	}
 	if left > 0 {
-		return nil, fmt.Errorf("it does not export all of the functions that read what it shall carry")
+		return nil, errors.New("it does not export all of the functions that read what it shall carry")
 	}
 	carrier.data = append(carrier.data, data{mode: passive, bytes: segment})
 	carrier.hasDataCount = true // without a count, code cannot name segments (§5.5.16)

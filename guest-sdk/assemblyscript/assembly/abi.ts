@@ -119,7 +119,7 @@ export function statusText(status: i32): string {
     case Status.Unavailable: return "unavailable";
     case Status.TooMany: return "too many";
     case Status.BadPointer: return "bad pointer";
-    default: return "status " + status.toString();
+    default: return "unknown status";
   }
 }
 

@@ -9,7 +9,7 @@ import * as abi from "weir-assemblyscript/assembly/abi";
 const EVENTS = "events";
 
 let config = new Uint8Array(0);
-let kept = new Uint8Array(0);
+let kept: Uint8Array | null = null;
 
 class Guest implements OnInit, OnUpgrade, OnOpen, OnMessage, OnClose, OnTimer, OnDrain, OnSave, OnRestore {
   init(text: Payload): Status {
@@ -64,7 +64,11 @@ class Guest implements OnInit, OnUpgrade, OnOpen, OnMessage, OnClose, OnTimer, O
 
   drain(c: Conn, leftMs: i64): Status { return tell(c, `drain ${leftMs}`); }
 
-  save(): Status { return text(kept) == "refuse" ? Status.Invalid : saveState(kept); }
+  save(): Status {
+    const state = kept;
+    if (state == null) return Status.Ok;
+    return text(state) == "refuse" ? Status.Invalid : saveState<Uint8Array>(state);
+  }
 
   restore(state: Payload, savedBy: i64): Status {
     if (state.text() == "poison") return Status.Invalid;
@@ -123,7 +127,7 @@ function run(c: Conn, words: string[]): string | null {
     kept = data(words[1]);
     return "0";
   }
-  if (command == "kept") return word(kept);
+  if (command == "kept") return word(kept || new Uint8Array(0));
   if (command == "trap") throw new Error("as the client asks");
   return null;
 }

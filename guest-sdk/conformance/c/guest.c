@@ -3,13 +3,14 @@
 #include "weir.h"
 
 #ifndef CONFORMANCE_BYTES
-#define CONFORMANCE_BYTES (1 << 17)
+#define CONFORMANCE_BYTES (1 << 21)
 #endif
 
 static char word_bytes[2][CONFORMANCE_BYTES]; // what two words of one command stand for
 static char value_bytes[CONFORMANCE_BYTES];   // what is read
 static char kept_bytes[CONFORMANCE_BYTES], config_bytes[CONFORMANCE_BYTES];
 static weir_buf kept = {kept_bytes, 0, sizeof kept_bytes, false};
+static bool keeps; // whether something is kept, which may be nothing
 static weir_buf config = {config_bytes, 0, sizeof config_bytes, false};
 
 static const weir_str events = WEIR_S("events");
@@ -196,14 +197,15 @@ static int run(weir_conn self, weir_str line) {
     } else if (IS("config")) {
         put_word(&reply, weir_view(&config));
     } else if (IS("keep")) {
+        keeps = true;
         kept.len = 0;
         weir_put(&kept, bytes(field(&line), 0));
         weir_puts(&reply, "0");
     } else if (IS("kept")) {
         put_word(&reply, weir_view(&kept));
     } else {
-        reply.len = 0;
-        weir_puts(&reply, "unknown");
+        weir_send_text(self, WEIR_S("unknown")); // not in reply, which the name may have filled
+        return 0;
     }
     weir_send_buf(self, &reply);
     return 0;
@@ -300,11 +302,12 @@ static int on_drain(weir_conn conn, int64_t left_ms) { return tell(conn, "drain 
 
 static int on_save(void) {
     if (weir_equal(weir_view(&kept), WEIR_S("refuse"))) return 1;
-    return weir_save(weir_view(&kept));
+    return keeps ? weir_save(weir_view(&kept)) : WEIR_OK;
 }
 
 static int on_restore(weir_str state, uint64_t saved_by) {
     if (weir_equal(state, WEIR_S("poison"))) return 1;
+    keeps = true;
     kept.len = 0;
     weir_put(&kept, state);
     weir_puts(&kept, " by ");

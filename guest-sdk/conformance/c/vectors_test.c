@@ -69,6 +69,7 @@ static void step(int n) {
     if (strcmp(verb, "config") == 0) { options.config = text(words[1]); return; }
     if (strcmp(verb, "keep") == 0) { add(options.keep_headers, text(words[1])); return; }
     if (strcmp(verb, "route") == 0) { options.route = text(words[1]); return; }
+    if (strcmp(verb, "key") == 0) { options.key = text(words[1]); return; }
     if (strcmp(verb, "deny") == 0) {
         add(options.deny, text(words[1]));
         if (strcmp(words[1], "metrics") == 0) options.metrics[0] = NULL;
@@ -105,6 +106,8 @@ static void step(int n) {
         weir_test_advance(atoll(words[1]));
     } else if (strcmp(verb, "drain") == 0) {
         weir_test_drain(atoll(words[1]));
+    } else if (strcmp(verb, "replace") == 0) {
+        if (!weir_test_replace()) fail("the new version is not taken");
     } else {
         fail("unknown step");
     }
@@ -124,6 +127,7 @@ int main(int argc, char **argv) {
             client_count = 0;
             options = (struct weir_test_options){.metrics = {"declared"}};
             kept.len = 0;
+            keeps = false;
             continue;
         }
         int n = 0;

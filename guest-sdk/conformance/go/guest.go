@@ -17,7 +17,7 @@ const events = "events"
 
 var (
 	config []byte
-	kept   []byte
+	kept   []byte // nil until something is
 )
 
 func init() {
@@ -240,7 +240,7 @@ func read(value []byte, err error) string {
 func data(word string) []byte {
 	switch {
 	case word == "-":
-		return nil
+		return []byte{}
 	case strings.HasPrefix(word, "x:"):
 		return unhex(word[2:])
 	case strings.HasPrefix(word, "r:"):

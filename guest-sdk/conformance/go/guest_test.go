@@ -74,6 +74,9 @@ func playVectors(t *testing.T, steps []string) {
 		case "route":
 			options.Route = f[1]
 			continue
+		case "key":
+			options.Key = f[1]
+			continue
 		}
 		if s == nil {
 			s = weirtest.New(t, options)
@@ -125,9 +128,12 @@ func playVectors(t *testing.T, steps []string) {
 			s.Advance(time.Duration(number(f[1])) * time.Millisecond)
 		case "drain":
 			s.Drain(time.Duration(number(f[1])) * time.Millisecond)
+		case "replace":
+			if !s.Replace(func() { config, kept = nil, nil }) {
+				fail("the new version is not taken")
+			}
 		default:
 			fail("unknown step")
 		}
 	}
 }
-

@@ -288,7 +288,7 @@ func (s *Server) Replace(forget func()) bool {
 	if s.run(native.EventInit, 0, s.generation+1, []byte(s.options.Config)) != 0 {
 		return false
 	}
-	if s.saved != nil && s.wants(native.EventRestore) && s.run(native.EventRestore, 0, s.generation, s.saved) != 0 {
+	if s.saved != nil && (!s.wants(native.EventRestore) || s.run(native.EventRestore, 0, s.generation, s.saved) != 0) {
 		return false
 	}
 	s.generation++

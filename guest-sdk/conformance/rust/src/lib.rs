@@ -9,7 +9,7 @@ const EVENTS: &str = "events";
 #[derive(Default)]
 struct Guest {
     config: String,
-    kept: Vec<u8>,
+    kept: Option<Vec<u8>>,
 }
 
 impl Handler for Guest {
@@ -86,17 +86,17 @@ impl Handler for Guest {
     }
 
     fn save(&mut self) -> Result<Option<Vec<u8>>> {
-        if self.kept == b"refuse" {
+        if self.kept.as_deref() == Some(b"refuse") {
             return Err(Error::new("as the client asks"));
         }
-        Ok(Some(self.kept.clone()))
+        Ok(self.kept.clone())
     }
 
     fn restore(&mut self, state: &[u8], saved_by: u64) -> Result {
         if state == b"poison" {
             return Err(Error::new("as the client asks"));
         }
-        self.kept = [state, format!(" by {saved_by}").as_bytes()].concat();
+        self.kept = Some([state, format!(" by {saved_by}").as_bytes()].concat());
         Ok(())
     }
 }
@@ -169,10 +169,10 @@ impl Guest {
             "generation" => weir::generation().to_string(),
             "config" => word(self.config.as_bytes()),
             "keep" => {
-                self.kept = data(args[0]);
+                self.kept = Some(data(args[0]));
                 "0".into()
             }
-            "kept" => word(&self.kept),
+            "kept" => word(self.kept.as_deref().unwrap_or_default()),
             "trap" => panic!("as the client asks"),
             _ => return None,
         })

@@ -42,6 +42,7 @@ impl Player {
             "deny" => self.options.deny.push(words[1].into()),
             "keep" => self.options.keep_headers.push(words[1].into()),
             "route" => self.options.route = words[1].into(),
+            "key" => self.options.key = words[1].into(),
             "header" => self.request.headers.push((words[1].into(), text(2))),
             "offer" => self.request.protocols.push(words[1].into()),
             _ => return self.event(&words),
@@ -99,6 +100,7 @@ impl Player {
             "abort" => server.abort(client(words[1])),
             "advance" => server.advance(Duration::from_millis(number(words[1]) as u64)),
             "drain" => server.drain(Duration::from_millis(number(words[1]) as u64)),
+            "replace" => expect(server.replace(), &true)?,
             step => return Err(format!("{step} is not a step")),
         }
         Ok(())

@@ -1,0 +1,1 @@
+// A source of QuickJS includes this header without using it, and the WASI C library has none.
