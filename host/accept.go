@@ -127,7 +127,7 @@ func (s *Server) welcome(sock Socket) {
 	now := s.clock.Mono()
 	c := &Conn{srv: s, sock: sock, shaking: true, lastHeard: now}
 	c.inbox.Store(owned) // nobody else may run the lane before Start is done
-	c.deadline = now + int64(s.opts.Server.HandshakeTimeout)
+	c.deadline = now + int64(s.opts().Server.HandshakeTimeout)
 	c.node.owner = c
 	s.hub.add(c)
 	s.wheel.schedule(&c.node, c.deadline)
@@ -167,7 +167,7 @@ func (c *Conn) readAhead() bool {
 
 // admit counts a connection in, or says why not.
 func (s *Server) admit(addr netip.Addr) (why string, ok bool) {
-	limits := &s.opts.Server
+	limits := &s.opts().Server
 	if s.refusing.Load() {
 		return "going away", false
 	}
@@ -214,7 +214,7 @@ func (s *Server) closed(c *Conn) {
 	s.admitMu.Lock()
 	defer s.admitMu.Unlock()
 	s.open--
-	if s.opts.Server.MaxConnectionsPerIP > 0 {
+	if s.opts().Server.MaxConnectionsPerIP > 0 {
 		addr := c.sock.RemoteAddr().Addr()
 		if s.perIP[addr]--; s.perIP[addr] <= 0 {
 			delete(s.perIP, addr)

@@ -27,7 +27,7 @@ func allocs(t *testing.T, f func()) float64 {
 // quick makes the module's handlers run on the poller's goroutine, whatever the
 // machine is doing.
 func (l *lab) quick(on bool) {
-	p := &l.tenant("puppet").current.Load().pace
+	p := &l.tenant("puppet").rule.Load().stable.pace
 	p.quick.Store(on)
 	p.debt.Store(-1 << 60)
 }

@@ -56,7 +56,7 @@ func (c *Conn) room() ([]byte, bool) {
 	}
 	if a.n == have {
 		want := int(min(int64(a.n)+a.left, max(assemblyMinBytes, 2*int64(a.n))))
-		if c.srv.inbound.Add(int64(want-have)) > int64(c.srv.opts.Server.InboundBudget) {
+		if c.srv.inbound.Add(int64(want-have)) > int64(c.srv.opts().Server.InboundBudget) {
 			c.srv.inbound.Add(-int64(want - have))
 			return nil, false
 		}

@@ -27,7 +27,7 @@ type BreakerOptions struct {
 	// "open" leaves the handler out: connections stay, or are accepted, and their
 	// events are dropped. "previous" returns to the last generation that worked;
 	// without one it is as "closed". Empty means "closed".
-	Fail string `koanf:"fail"`
+	Fail string `koanf:"fail" oneof:"closed,open,previous"`
 }
 
 // Values of BreakerOptions.Fail.
@@ -172,12 +172,4 @@ func (b *breaker) state() (name string, opened uint64) {
 	default:
 		return "open", b.opened
 	}
-}
-
-// reset closes it and forgets: there is new code to be judged.
-func (b *breaker) reset() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.traps, b.trying = b.traps[:0], false
-	b.tripped.Store(false)
 }

@@ -83,7 +83,8 @@ type Conn struct {
 type attrs struct {
 	uri      string   // request target as it came
 	protocol string   // subprotocol, "" when none
-	kept     []string // values of the module's KeepHeaders, in their order
+	keep     []string // names of the header fields that the module wanted kept
+	kept     []string // their values
 	plain    *attrs   // the same without protocol; nil when there is none
 }
 
@@ -92,7 +93,7 @@ type extras struct {
 	asked   closeInfo // a close that a handler or the server wants
 	granted *runtime.Instance
 	refused bool // instead of granted
-	waitsOn *generation
+	waitsOn *crew
 	joined  []*membership
 	timers  map[int64]*guestTimer
 	due     []*guestTimer

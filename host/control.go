@@ -18,7 +18,7 @@ func (c *Conn) controlFrame(t *turn, op ws.OpCode, payload []byte) {
 		c.peerCloses(t, payload)
 		return
 	}
-	if !c.control.take(t.now, c.srv.opts.WebSocket.ControlRate) {
+	if !c.control.take(t.now, c.srv.opts().WebSocket.ControlRate) {
 		c.fail(t, causeControlFlood)
 		return
 	}
@@ -124,7 +124,7 @@ func (c *Conn) close(t *turn, end closeInfo) {
 	c.seal(t, end.code, end.reason, end.cause == causeSlowConsumer || end.cause == causeOutboundBudget)
 	c.settle(end)
 	c.phase = phaseClosing
-	c.deadline = t.now + int64(c.srv.opts.WebSocket.CloseTimeout)
+	c.deadline = t.now + int64(c.srv.opts().WebSocket.CloseTimeout)
 	c.srv.wheel.schedule(&c.node, c.deadline)
 }
 

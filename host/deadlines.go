@@ -10,7 +10,7 @@ import (
 // is silent, and sets the wheel for the next look. Deadlines only ever move
 // later while messages flow, so a busy connection never touches the wheel.
 func (c *Conn) checkDeadline(t *turn) {
-	limits := &c.srv.opts.WebSocket
+	limits := &c.srv.opts().WebSocket
 	switch c.phase {
 	case phaseHandshake:
 		if t.now >= c.deadline {
@@ -40,7 +40,7 @@ func (c *Conn) checkDeadline(t *turn) {
 		c.fail(t, causeSlowConsumer)
 		return
 	}
-	if c.asm != nil && t.now-c.asm.since >= int64(limits.MessageTimeout) {
+	if c.asm != nil && !c.asm.ready && t.now-c.asm.since >= int64(limits.MessageTimeout) {
 		c.fail(t, causeSlowMessage)
 		return
 	}
@@ -63,12 +63,12 @@ func (c *Conn) checkDeadline(t *turn) {
 
 // nextDeadline is when an open connection must be looked at again.
 func (c *Conn) nextDeadline() int64 {
-	limits := &c.srv.opts.WebSocket
+	limits := &c.srv.opts().WebSocket
 	next := c.lastHeard + int64(min(limits.PingInterval, limits.IdleTimeout))
 	if c.pinged {
 		next = min(c.deadline, c.lastHeard+int64(limits.IdleTimeout))
 	}
-	if c.asm != nil {
+	if c.asm != nil && !c.asm.ready {
 		next = min(next, c.asm.since+int64(limits.MessageTimeout))
 	}
 	if at := c.stalledSince(); at != 0 {

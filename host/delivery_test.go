@@ -152,11 +152,11 @@ func TestQueuedFramesLeaveInOrderWhateverTheSocketDoes(t *testing.T) {
 				s.opts.WebSocket.PingInterval = time.Hour
 				s.opts.WebSocket.IdleTimeout = 2 * time.Hour
 			})
-			l.tenant("puppet").current.Load().pace.quick.Store(true)
+			l.tenant("puppet").rule.Load().stable.pace.quick.Store(true)
 		}
 		used := l
 		l = nil // a failure leaves it in any state
-		limits := &used.srv.opts.WebSocket
+		limits := &used.srv.opts().WebSocket
 		limits.OutboundQueueSize, limits.OutboundQueueMessages = 1<<20, 1<<10
 		tight := rapid.Bool().Draw(rt, "tight queue")
 		if tight {

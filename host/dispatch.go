@@ -20,113 +20,155 @@ const (
 // stops reports that the turn must end and the lane come back.
 func (v verdict) stops() bool { return v == vMore || v == vWait }
 
-// waiterState is where a lane keeps what its wait for an instance brings.
-func (tn *tenant) waiting(c *Conn) (granted **runtime.Instance, waitsOn **generation) {
+// waiting locks and returns where a lane keeps what its wait for an instance
+// brings: that of c, or a cell's own.
+func (cl *cell) waiting(c *Conn) (granted **runtime.Instance, waitsOn **crew) {
 	if c == nil {
-		tn.mu.Lock()
-		return &tn.granted, &tn.waitsOn
+		cl.mu.Lock()
+		return &cl.granted, &cl.waitsOn
 	}
 	c.mu.Lock()
 	more := c.extrasLocked()
 	return &more.granted, &more.waitsOn
 }
 
-func (tn *tenant) doneWaiting(c *Conn) {
+func (cl *cell) doneWaiting(c *Conn) {
 	if c == nil {
-		tn.mu.Unlock()
+		cl.mu.Unlock()
 	} else {
 		c.mu.Unlock()
 	}
 }
 
-// acquire gets t an instance of tn's current generation for the lane of c (nil:
-// the module's own). vDone: t.inst is set. On the poller's goroutine it takes
-// only what is warm and proved quick.
-func (t *turn) acquire(tn *tenant, c *Conn) verdict {
+// acquire gets t an instance that serves the lane of c, or the cell's own (nil).
+// vDone: t.inst is set. On the poller's goroutine it takes only what is warm and
+// proved quick.
+func (t *turn) acquire(cl *cell, c *Conn) verdict {
 	if t.inst != nil {
 		return vDone
 	}
 	if t.bits&inGrant != 0 {
-		return t.takeGranted(tn, c)
+		return t.takeGranted(cl, c)
 	}
-	if c == nil || c.phase < phaseLingering { // a close is told in any case
-		if t.skipping {
-			return vSkip // the rest of the turn too, lest a message comes where its open was left out
-		}
-		switch tn.breaker.ask(t.now) {
-		case passNone:
-			return t.breakerOpen(tn, c)
-		case passTrial:
-			t.trial = tn
-		}
+	if v := t.mayPass(cl, c); v != vDone {
+		return v
 	}
 	for {
-		gen := tn.current.Load()
-		if !t.inline || t.srv.inline && gen.pace.quick.Load() {
-			if inst := gen.mod.TryTake(); inst != nil {
-				t.gen, t.inst = gen, inst
+		if cl.gone.Load() {
+			return cl.refuse(t, c)
+		}
+		w := cl.crew(c)
+		if !t.inline || t.srv.opts().inline && w.pace.quick.Load() {
+			if inst := w.mod.TryTake(); inst != nil {
+				t.crew, t.inst = w, inst
 				return vDone
 			}
 		}
 		if t.inline {
 			return vMore
 		}
-		var waiter runtime.Waiter = tn
-		if c != nil {
-			waiter = c
-		}
-		_, waitsOn := tn.waiting(c)
-		*waitsOn = gen
-		tn.doneWaiting(c)
-		inst, err := gen.mod.Take(waiter)
+		_, waitsOn := cl.waiting(c)
+		*waitsOn = w
+		cl.doneWaiting(c)
+		inst, err := w.mod.Take(cl.waiter(c))
 		if err == nil && inst == nil {
-			gen.watchQueue(t.now)
+			w.watchQueue(t.now)
 			return vWait
 		}
-		t.forgetWait(tn, c)
-		if err != nil && tn.current.Load() != gen {
+		t.forgetWait(cl, c)
+		if err != nil && (cl.gone.Load() || cl.crew(c) != w) {
 			continue // replaced meanwhile
 		}
-		return t.use(tn, c, gen, inst, err)
+		return t.use(cl, c, w, inst, err)
 	}
+}
+
+// mayPass holds an event back while the module is paused, or its breaker open.
+func (t *turn) mayPass(cl *cell, c *Conn) verdict {
+	if t.moving {
+		return vDone
+	}
+	if cl.tn.rule.Load().paused {
+		if c != nil && c.phase == phaseHandshake {
+			c.fail(t, causeBusy)
+			return vFailed
+		}
+		if cl.tn.hold(cl.waiter(c)) {
+			return vWait
+		}
+	}
+	if c != nil && c.phase >= phaseLingering {
+		return vDone // a close is told in any case
+	}
+	if t.skipping {
+		return vSkip // the rest of the turn too, lest a message comes where its open was left out
+	}
+	gen := cl.crew(c).generation
+	switch gen.breaker.ask(t.now) {
+	case passNone:
+		return t.breakerOpen(gen, c)
+	case passTrial:
+		t.trial = &gen.breaker
+	}
+	return vDone
+}
+
+func (cl *cell) waiter(c *Conn) runtime.Waiter {
+	if c == nil {
+		return cl
+	}
+	return c
+}
+
+// refuse is for who finds that its cell has ended under it.
+func (cl *cell) refuse(t *turn, c *Conn) verdict {
+	if c != nil {
+		c.fail(t, causeHandlerFailed)
+	}
+	return vFailed
 }
 
 // takeGranted uses the instance, or the place for one, that the lane waited for.
-func (t *turn) takeGranted(tn *tenant, c *Conn) verdict {
-	t.bits &^= inGrant
-	granted, waitsOn := tn.waiting(c)
-	inst, gen := *granted, *waitsOn
-	*granted, *waitsOn = nil, nil
-	refused := c != nil && c.takeRefusalLocked()
-	tn.doneWaiting(c)
-	if refused {
+func (t *turn) takeGranted(cl *cell, c *Conn) verdict {
+	inst, w, refused := t.collectGrant(cl, c)
+	switch {
+	case refused:
 		c.fail(t, causeBusy)
 		return vFailed
+	case w == nil: // a pause is over
+		return t.acquire(cl, c)
 	}
 	var err error
 	if inst == nil {
-		inst, err = gen.mod.TakeReserved()
+		if inst, err = w.mod.TakeReserved(); errors.Is(err, runtime.ErrClosed) && (cl.gone.Load() || cl.crew(c) != w) {
+			return t.acquire(cl, c) // replaced meanwhile
+		}
 	}
-	return t.use(tn, c, gen, inst, err)
+	return t.use(cl, c, w, inst, err)
+}
+
+// collectGrant takes what the lane's wait brought: an instance, or a place for
+// one (nil), or neither; w is nil when no instance was waited for.
+func (t *turn) collectGrant(cl *cell, c *Conn) (inst *runtime.Instance, w *crew, refused bool) {
+	t.bits &^= inGrant
+	granted, waitsOn := cl.waiting(c)
+	defer cl.doneWaiting(c)
+	inst, w = *granted, *waitsOn
+	*granted, *waitsOn = nil, nil
+	return inst, w, c != nil && c.takeRefusalLocked()
 }
 
 // returnGrant gives back what a lane waited for and no longer wants.
-func (t *turn) returnGrant(tn *tenant, c *Conn) {
+func (t *turn) returnGrant(cl *cell, c *Conn) {
 	if t.bits&inGrant == 0 {
 		return
 	}
-	t.bits &^= inGrant
-	granted, waitsOn := tn.waiting(c)
-	inst, gen := *granted, *waitsOn
-	*granted, *waitsOn = nil, nil
-	refused := c != nil && c.takeRefusalLocked()
-	tn.doneWaiting(c)
-	switch {
-	case refused:
+	switch inst, w, refused := t.collectGrant(cl, c); {
+	case refused || w == nil:
 	case inst != nil:
-		gen.mod.Give(inst)
+		w.mod.Give(inst)
 	default:
-		gen.mod.DropReserved()
+		w.mod.DropReserved()
 	}
 }
 
@@ -137,10 +179,10 @@ func (c *Conn) takeRefusalLocked() bool {
 	return refused
 }
 
-// breakerOpen does what the module's breaker says of an event while it is open.
-func (t *turn) breakerOpen(tn *tenant, c *Conn) verdict {
+// breakerOpen does what the generation's breaker says of an event while it is open.
+func (t *turn) breakerOpen(gen *generation, c *Conn) verdict {
 	t.stats.broken.Add(1)
-	if tn.breaker.options.Fail == failOpen {
+	if gen.breaker.options.Fail == failOpen {
 		t.skipping = true
 		return vSkip
 	}
@@ -155,42 +197,43 @@ func (t *turn) settleTrial(done, trapped bool) {
 	if t.trial == nil {
 		return
 	}
-	t.trial.breaker.settle(done, trapped, t.srv.clock.Mono())
+	t.trial.settle(done, trapped, t.srv.clock.Mono())
 	t.trial = nil
 }
 
-// countTrap tells the breaker of a trap.
-func (t *turn) countTrap(tn *tenant, gen *generation) {
-	if t.trial == tn {
+// countTrap counts a trap against its generation, which may end it.
+func (t *turn) countTrap(gen *generation) {
+	gen.traps.Add(1)
+	opened := false
+	if t.trial == &gen.breaker {
 		t.settleTrial(true, true)
-		return
+	} else if opened = gen.breaker.trapped(t.srv.clock.Mono()); opened {
+		gen.logger().Error("the module traps again and again: it rests", "fail", gen.breaker.options.Fail)
 	}
-	if tn.breaker.trapped(t.srv.clock.Mono()) {
-		tn.logger(gen).Error("the module traps again and again: it rests", "fail", tn.breaker.options.Fail)
-	}
+	gen.tn.judge(gen, opened)
 }
 
-func (t *turn) forgetWait(tn *tenant, c *Conn) {
-	_, waitsOn := tn.waiting(c)
+func (t *turn) forgetWait(cl *cell, c *Conn) {
+	_, waitsOn := cl.waiting(c)
 	*waitsOn = nil
-	tn.doneWaiting(c)
+	cl.doneWaiting(c)
 }
 
 // use makes inst the turn's, initialised if it is fresh.
-func (t *turn) use(tn *tenant, c *Conn, gen *generation, inst *runtime.Instance, err error) verdict {
+func (t *turn) use(cl *cell, c *Conn, w *crew, inst *runtime.Instance, err error) verdict {
 	if err == nil {
-		t.gen, t.inst = gen, inst
+		t.crew, t.inst = w, inst
 		if !inst.Fresh() {
 			return vDone
 		}
-		if err = t.initInstance(tn, false); err == nil {
+		if err = t.initInstance(cl, w.ofCell()); err == nil {
 			return vDone
 		}
 	}
 	t.stats.unavailable.Add(1)
-	t.countTrap(tn, gen)
-	if gen.mod.MayLog() {
-		tn.logger(gen).Error("no instance of the module can be made", failure(err)...)
+	t.countTrap(w.generation)
+	if w.mod.MayLog() {
+		w.logger().Error("no instance of the module can be made", failure(err)...)
 	}
 	if c != nil {
 		c.fail(t, causeUnavailable)
@@ -204,7 +247,9 @@ func (t *turn) use(tn *tenant, c *Conn, gen *generation, inst *runtime.Instance,
 // handler's status, or -1 after a trap.
 func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) int32 {
 	t.calls++
-	t.inv.begin(c.route.tenant, c, ev)
+	cl := c.route.cell
+	t.inv.begin(cl, c, ev)
+	t.crew.countEvent()
 	status, err := t.inst.Call(&t.inv, ev, uint64(c.id), arg, payloadBytes)
 	if err == nil {
 		t.settleTrial(true, false)
@@ -227,27 +272,20 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 		c.fail(t, causeSlowConsumer)
 		return status
 	}
-	t.handlerFailed(c.route.tenant, c, ev, status, payloadBytes, err)
+	keep := t.handlerFailed(cl, c, ev, status, payloadBytes, err)
 	if err != nil {
 		status = -1
 	}
-	if ev != runtime.EventUpgrade && ev != runtime.EventClose {
-		c.failedHandler(t, err)
+	if !keep && ev != runtime.EventUpgrade && ev != runtime.EventClose {
+		c.fail(t, causeHandlerFailed)
 	}
 	return status
 }
 
-// failedHandler ends a connection whose handler failed, unless the module's
-// policy is to keep those whose handler trapped.
-func (c *Conn) failedHandler(t *turn, err error) {
-	if err == nil || !c.route.tenant.keepOnTrap {
-		c.fail(t, causeHandlerFailed)
-	}
-}
-
 // invokeModule is invoke for an event that belongs to no connection.
-func (t *turn) invokeModule(tn *tenant, ev runtime.Event, arg int64) {
-	t.inv.begin(tn, nil, ev)
+func (t *turn) invokeModule(cl *cell, ev runtime.Event, arg int64) {
+	t.inv.begin(cl, nil, ev)
+	t.crew.countEvent()
 	status, err := t.inst.Call(&t.inv, ev, 0, arg, 0)
 	if err == nil {
 		t.settleTrial(true, false)
@@ -257,24 +295,30 @@ func (t *turn) invokeModule(tn *tenant, ev runtime.Event, arg int64) {
 		return
 	}
 	t.inv.rollBack()
-	t.handlerFailed(tn, nil, ev, status, 0, err)
+	t.handlerFailed(cl, nil, ev, status, 0, err)
 }
 
 // handlerFailed discards the instance, whose memory nobody can trust, and says
-// what happened.
-func (t *turn) handlerFailed(tn *tenant, c *Conn, ev runtime.Event, status int32, payloadBytes int, err error) {
-	gen := t.gen
+// what happened. keep is the module's policy for connections whose handler has
+// trapped: they lose the event only. Otherwise a cell that loses its instance
+// ends with all its connections.
+func (t *turn) handlerFailed(cl *cell, c *Conn, ev runtime.Event, status int32, payloadBytes int, err error) (keep bool) {
+	w := t.crew
+	keep = err != nil && w.keepOnTrap
 	if t.conn != nil {
 		t.judgeNow()
 	}
-	gen.mod.Discard(t.inst)
-	t.inst, t.gen = nil, nil
+	if w.ofCell() && !keep {
+		cl.fell()
+	}
+	w.mod.Discard(t.inst)
+	t.inst, t.crew = nil, nil
 	t.stats.failures.Add(1)
 	if err != nil {
-		t.countTrap(tn, gen)
+		t.countTrap(w.generation)
 	}
-	if !gen.mod.MayLog() {
-		return
+	if !w.mod.MayLog() {
+		return keep
 	}
 	record := []any{"event", ev.String(), "bytes", payloadBytes}
 	if c != nil {
@@ -285,7 +329,8 @@ func (t *turn) handlerFailed(tn *tenant, c *Conn, ev runtime.Event, status int32
 	} else {
 		record = append(record, "status", status)
 	}
-	tn.logger(gen).Error("handler failed; its effects are undone", record...)
+	w.logger().Error("handler failed; its effects are undone", record...)
+	return keep
 }
 
 // failure is what a log record says of an error of the sandbox.

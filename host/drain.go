@@ -24,7 +24,7 @@ const drainPerConn = 2 * time.Millisecond
 func (s *Server) Drain(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	timeout := s.opts.Drain.Timeout
+	timeout := s.opts().Drain.Timeout
 	start := s.clock.Mono()
 	limit := s.at(start+int64(timeout), cancel)
 	defer s.wheel.cancel(&limit.node)
@@ -40,7 +40,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	err := s.waitEmpty(ctx)
 	for _, tn := range s.tenants {
 		select {
-		case <-tn.drained:
+		case <-tn.pool.drained:
 		case <-ctx.Done():
 		}
 	}
@@ -60,10 +60,13 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // beginDrain is what a drain does at once, at the time start.
 func (s *Server) beginDrain(start int64) {
-	s.drainEnds.Store(start + int64(s.opts.Drain.Timeout))
+	s.drainEnds.Store(start + int64(s.opts().Drain.Timeout))
 	s.refuse()
 	for _, name := range slices.Sorted(maps.Keys(s.tenants)) { // in an order that repeats
-		s.tenants[name].wakeUp(inDrain)
+		s.tenants[name].resume()
+		for _, cl := range s.tenants[name].everyCell() {
+			cl.wakeUp(inDrain)
+		}
 	}
 	s.hub.each(func(c *Conn) { c.wakeUp(inDrain | inRead) })
 	s.sendAway(start)
@@ -81,7 +84,7 @@ func (s *Server) refuse() {
 func (s *Server) sendAway(start int64) {
 	var conns []*Conn
 	s.hub.each(func(c *Conn) { conns = append(conns, c) })
-	spread := int64(min(s.opts.Drain.Spread, time.Duration(len(conns))*drainPerConn))
+	spread := int64(min(s.opts().Drain.Spread, time.Duration(len(conns))*drainPerConn))
 	s.randomMu.Lock()
 	s.random.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
 	s.randomMu.Unlock()

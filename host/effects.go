@@ -42,6 +42,7 @@ type effect struct {
 type invocation struct {
 	turn  *turn
 	tn    *tenant
+	cell  *cell // whose instance it is: its key, and its timers
 	conn  *Conn // nil for a module's own events
 	event runtime.Event
 
@@ -55,11 +56,10 @@ type invocation struct {
 	unixMilli int64 // frozen at first use; 0 not yet
 
 	saved []byte // of the save event: the state that is handed on; nil none
-	key   []byte // what the instance is for; nil nothing
 }
 
-func (inv *invocation) begin(tn *tenant, c *Conn, ev runtime.Event) {
-	inv.tn, inv.conn, inv.event = tn, c, ev
+func (inv *invocation) begin(cl *cell, c *Conn, ev runtime.Event) {
+	inv.tn, inv.cell, inv.conn, inv.event = cl.tn, cl, c, ev
 	inv.unixMilli, inv.ownFull, inv.ownGone = 0, false, false
 }
 
@@ -77,7 +77,7 @@ func (inv *invocation) reset() {
 	}
 	inv.bytes = inv.bytes[:0]
 	inv.closes = 0
-	inv.conn, inv.tn = nil, nil
+	inv.conn, inv.cell, inv.tn = nil, nil, nil
 }
 
 // commit makes the effects happen, in the order in which they were asked for.
@@ -114,9 +114,9 @@ func (inv *invocation) commit() {
 			t.publish(inv.tn, payload[e.from:e.mid], frame, e.except)
 			frame.Release()
 		case effectTimer:
-			inv.tn.setTimer(t.srv, e.conn, e.id, e.dueMono, e.everyNanos)
+			inv.cell.setTimer(t.srv, e.conn, e.id, e.dueMono, e.everyNanos)
 		case effectCancel:
-			inv.tn.cancelTimer(t.srv, e.conn, e.id)
+			inv.cell.cancelTimer(t.srv, e.conn, e.id)
 		}
 	}
 	t.own = t.own[:t.ownDone]
@@ -165,7 +165,7 @@ func (t *turn) deliver(c *Conn, frame *pool.Buf) {
 // for all queues, is full. Any goroutine.
 func (c *Conn) tooSlow() {
 	why := causeSlowConsumer
-	if c.srv.outbound.Load() >= int64(c.srv.opts.Server.OutboundBudget) {
+	if c.srv.outbound.Load() >= int64(c.srv.opts().Server.OutboundBudget) {
 		why = causeOutboundBudget
 	}
 	c.askAndWake(why.info())

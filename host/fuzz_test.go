@@ -159,7 +159,7 @@ func FuzzFrames(f *testing.F) {
 			return
 		}
 		l.t = t
-		replies, ended := decode(sent, l.srv.opts.WebSocket)
+		replies, ended := decode(sent, l.srv.opts().WebSocket)
 		l.converse(stream{name: "fuzzed", want: string(replies), open: !ended}, cut(sent, cuts)...)
 	})
 }
@@ -212,7 +212,7 @@ func TestRandomStreamsMeanWhatAReferenceSays(t *testing.T) {
 		for range r.IntN(40) {
 			cuts = append(cuts, byte(1+r.IntN(1+r.IntN(200))))
 		}
-		replies, ended := decode(sent, l.srv.opts.WebSocket)
+		replies, ended := decode(sent, l.srv.opts().WebSocket)
 		if ended {
 			ends++
 		}

@@ -242,7 +242,7 @@ func TestACrowdThatDoesAsItLikesBreaksNoPromise(t *testing.T) {
 		}
 	})
 	others.Go(func() { // the pace changes its mind
-		p := &l.tenant("puppet").current.Load().pace
+		p := &l.tenant("puppet").rule.Load().stable.pace
 		for i := 0; !done.Load(); i++ {
 			p.quick.Store(i%2 == 0)
 			l.srv.Stats()
@@ -426,7 +426,7 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 		t.Errorf("the poller knows %d sockets", n)
 	}
 	eventually(t, "instances to be idle", func() bool { // a turn gives its own back after the reply is out
-		st := w.srv.tenants["puppet"].current.Load().mod.Stats()
+		st := w.srv.tenants["puppet"].rule.Load().stable.pool.mod.Stats()
 		return st.Idle == st.Instances && st.Waiting == 0
 	})
 }

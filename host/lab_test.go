@@ -66,7 +66,7 @@ func newLab(t testing.TB, change ...func(*setup)) *lab {
 	for _, m := range set.modules {
 		check(t, l.srv.Load(context.Background(), m))
 	}
-	check(t, l.srv.makeRoutes())
+	check(t, l.srv.openRoutes())
 	return l
 }
 

@@ -15,6 +15,8 @@ const (
 	inClose                       // Conn.asked holds a close that somebody wants
 	inDrain                       // the server drains: tell the handler
 	inReset                       // writing failed: the peer is gone
+	inMove                        // a cell: another generation may have to serve it
+	inIdle                        // a cell: it may have been idle for long enough
 )
 
 // post puts bits into the inbox and reports whether the lane was free. If so it

@@ -20,7 +20,7 @@ func onlyInstances(n int) func(*setup) {
 // trapped says that it then does not come back.
 func (l *lab) busy() (free func(trapped bool)) {
 	l.t.Helper()
-	mod := l.tenant("puppet").current.Load().mod
+	mod := l.tenant("puppet").rule.Load().stable.pool.mod
 	inst := mod.TryTake()
 	if inst == nil {
 		l.t.Fatal("no instance is idle")
@@ -35,7 +35,7 @@ func (l *lab) busy() (free func(trapped bool)) {
 }
 
 func (l *lab) instances() runtime.ModuleStats {
-	return l.tenant("puppet").current.Load().mod.Stats()
+	return l.tenant("puppet").rule.Load().stable.pool.mod.Stats()
 }
 
 // wantInstances checks that nothing is out and nobody waits.
@@ -332,7 +332,7 @@ func TestClientsThatDawdleHoldNoWorker(t *testing.T) {
 		}
 		workersOf := func() pool.Stats { return w.srv.exec.(*pool.Pool).Stats() }
 		eventually(t, "the workers to be idle", func() bool { st := workersOf(); return st.Busy == 0 && st.Queued == 0 })
-		if st := w.srv.tenants["puppet"].current.Load().mod.Stats(); st.Idle != st.Instances {
+		if st := w.srv.tenants["puppet"].rule.Load().stable.pool.mod.Stats(); st.Idle != st.Instances {
 			t.Errorf("%d of %d instances are idle", st.Idle, st.Instances)
 		}
 		// They can go on where they stopped.

@@ -22,7 +22,7 @@ func (c *Conn) Run() (more bool) { return c.take(false) }
 // handler that has not proved quick goes to a worker: at once if the handler is
 // known to be slow, else when it turns out that one is needed (turn.acquire).
 func (s *Server) runInline(c *Conn) {
-	if c.phase == phaseOpen && (!s.inline || c.route.tenant.current.Load().pace.slow()) {
+	if c.phase == phaseOpen && (!s.opts().inline || c.crew().pace.slow()) {
 		s.exec.Submit(c)
 		return
 	}
@@ -42,7 +42,7 @@ func (c *Conn) take(inline bool) (more bool) {
 		t.bits = c.collect()
 		v := c.step(t)
 		if v == vDone && c.route != nil {
-			t.returnGrant(c.route.tenant, c)
+			t.returnGrant(c.route.cell, c)
 		}
 		t.end()
 		c.sendFIN()
@@ -92,7 +92,7 @@ func (c *Conn) step(t *turn) verdict {
 		return v
 	}
 	v := c.listen(t)
-	if t.bits&inDeadline != 0 && !c.peerGone {
+	if t.bits&inDeadline != 0 && !c.peerGone && v != vWait { // who waits for us has time
 		t.bits &^= inDeadline
 		c.checkDeadline(t)
 	}
@@ -122,7 +122,7 @@ func (c *Conn) lingered(t *turn) bool {
 	case !waits:
 		return c.peerGone || t.now >= c.deadline
 	case stalledAt != 0:
-		return t.now-stalledAt >= int64(t.srv.opts.WebSocket.WriteTimeout)
+		return t.now-stalledAt >= int64(t.srv.opts().WebSocket.WriteTimeout)
 	default:
 		return false // somebody writes, and posts how it went
 	}
@@ -133,11 +133,11 @@ func (c *Conn) tellOpen(t *turn) verdict {
 	if c.phase != phaseOpen || c.told&toldOpen != 0 {
 		return vDone
 	}
-	if !c.route.tenant.handles(runtime.EventOpen) {
+	if !c.crew().mod.Handles(runtime.EventOpen) {
 		c.told |= toldOpen
 		return vDone
 	}
-	switch v := t.acquire(c.route.tenant, c); v {
+	switch v := t.acquire(c.route.cell, c); v {
 	case vDone:
 	case vSkip: // a connection that was never told open is not told close either
 		return vDone
@@ -151,10 +151,10 @@ func (c *Conn) tellOpen(t *turn) verdict {
 
 // tellDrain delivers the drain event, once.
 func (c *Conn) tellDrain(t *turn) verdict {
-	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 || !c.route.tenant.handles(runtime.EventDrain) {
+	if t.bits&inDrain == 0 || c.phase != phaseOpen || c.told&toldDrain != 0 || !c.crew().mod.Handles(runtime.EventDrain) {
 		return vDone
 	}
-	v := t.acquire(c.route.tenant, c)
+	v := t.acquire(c.route.cell, c)
 	if v.stops() {
 		return v
 	}
@@ -171,11 +171,11 @@ func (c *Conn) tellClose(t *turn) verdict {
 	if c.phase < phaseLingering || c.told&toldOpen == 0 || c.told&toldClose != 0 {
 		return vDone
 	}
-	if !c.route.tenant.handles(runtime.EventClose) {
+	if !c.crew().mod.Handles(runtime.EventClose) {
 		c.told |= toldClose
 		return vDone
 	}
-	v := t.acquire(c.route.tenant, c)
+	v := t.acquire(c.route.cell, c)
 	if v.stops() {
 		return v
 	}
@@ -268,7 +268,7 @@ func (c *Conn) await(t *turn, deadline int64) {
 	c.deadline = deadline
 	next := deadline
 	if _, stalledAt := c.backlog(); stalledAt != 0 {
-		next = stalledAt + int64(t.srv.opts.WebSocket.WriteTimeout)
+		next = stalledAt + int64(t.srv.opts().WebSocket.WriteTimeout)
 	}
 	c.srv.wheel.schedule(&c.node, next)
 }
@@ -295,6 +295,7 @@ func (c *Conn) tearDown(t *turn) {
 	s.wheel.cancel(&c.node)
 	s.hub.remove(c)
 	c.leaveAll()
+	c.detach()
 	c.dropAssembly()
 	t.reader.Reset(&t.src)
 	if c.held != nil {

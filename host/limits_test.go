@@ -392,7 +392,7 @@ func TestTheLimitsHoldForRealSockets(t *testing.T) {
 func TestLongArgumentsAreRefusedUnread(t *testing.T) {
 	l := newLab(t)
 	defer l.close()
-	tn := l.tenant("puppet")
+	cl := &l.tenant("puppet").pool
 	c := l.connect("/").conn
 	turn := l.srv.turns.borrow(l.srv)
 	defer l.srv.turns.giveBack(turn)
@@ -402,7 +402,7 @@ func TestLongArgumentsAreRefusedUnread(t *testing.T) {
 	}
 	inv := &turn.inv
 	begin := func(ev runtime.Event) {
-		inv.begin(tn, c, ev)
+		inv.begin(cl, c, ev)
 		turn.own, turn.ownDone = turn.own[:0], 0
 	}
 	begin(runtime.EventText)

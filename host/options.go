@@ -12,19 +12,19 @@ import (
 // Options are the knobs of the server. The zero value of a field means its
 // default, so Options{} is a working server; WithDefaults shows what that is.
 type Options struct {
-	Server    ServerOptions    `koanf:"server"`
-	WebSocket WebSocketOptions `koanf:"websocket"`
-	Handler   HandlerOptions   `koanf:"handler"`
-	Drain     DrainOptions     `koanf:"drain"`
+	Server    ServerOptions    `koanf:"server" reload:"connections"`
+	WebSocket WebSocketOptions `koanf:"websocket" reload:"hot"`
+	Handler   HandlerOptions   `koanf:"handler" reload:"hot"`
+	Drain     DrainOptions     `koanf:"drain" reload:"hot"`
 	// Routes are tried in order; the first whose path matches wins.
-	Routes []Route `koanf:"routes"`
+	Routes []Route `koanf:"routes" reload:"connections"`
 }
 
 // ServerOptions bound who may connect and how a request may look.
 type ServerOptions struct {
 	// Listen lists the addresses to bind, "host:port" or "unix:/path". Empty
 	// means ":8080".
-	Listen []string `koanf:"listen"`
+	Listen []string `koanf:"listen" reload:"restart"`
 	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
 	// open a WebSocket. Empty allows only pages of the same host and port; "*"
 	// allows every page. Requests without an Origin header come from programs,
@@ -44,7 +44,7 @@ type ServerOptions struct {
 	HandshakeTimeout time.Duration `koanf:"handshake_timeout"`
 	// MaxHeaderSize bounds request line and header fields together; a longer
 	// head is answered 431. 0 means 16KiB.
-	MaxHeaderSize Size `koanf:"max_header_size"`
+	MaxHeaderSize Size `koanf:"max_header_size" reload:"restart"`
 	// MaxHeaders bounds the number of header fields, range [1, 256]; more are
 	// answered 431. 0 means 64.
 	MaxHeaders int `koanf:"max_headers"`
@@ -54,11 +54,11 @@ type ServerOptions struct {
 	// InboundBudget bounds the bytes of incomplete messages over all
 	// connections. When it is spent, the connection that asks for more is closed
 	// with 1013. 0 means 256MiB.
-	InboundBudget Size `koanf:"inbound_budget"`
+	InboundBudget Size `koanf:"inbound_budget" reload:"hot"`
 	// OutboundBudget bounds the bytes that wait for slow readers over all
 	// connections. When it is spent, the connection that would queue more is
 	// closed with 1013. 0 means 512MiB.
-	OutboundBudget Size `koanf:"outbound_budget"`
+	OutboundBudget Size `koanf:"outbound_budget" reload:"hot"`
 }
 
 // WebSocketOptions bound one connection.
@@ -121,7 +121,7 @@ type HandlerOptions struct {
 	// Inline says where handlers run: "auto" runs a generation that has proved
 	// quick on the goroutine that read the message, which saves a hand-over;
 	// "never" always hands over to a worker. Empty means "auto".
-	Inline string `koanf:"inline"`
+	Inline string `koanf:"inline" oneof:"auto,never"`
 }
 
 // DrainOptions bound an orderly stop.
@@ -149,15 +149,20 @@ type Route struct {
 	// Protocols are the subprotocols that the server may pick when the handler
 	// picks none; the client's first one that is listed wins.
 	Protocols []string `koanf:"protocols"`
-	// Scope says which instance serves a connection. Only "pool" (any free one)
-	// exists so far; empty means "pool".
-	Scope string `koanf:"scope"`
+	// Scope says which instance of the module serves a connection: any free one
+	// ("pool"), one of its own ("connection"), the one of its key ("key"), or the
+	// only one ("singleton"). All but "pool" keep what the handler has in memory.
+	// Empty means "pool".
+	Scope string `koanf:"scope" oneof:"pool,connection,key,singleton"`
+	// Key is what the scope "key" takes a connection's key from: text and
+	// parameters of the path, such as "{room}". Connections with the same key of
+	// the same module share an instance.
+	Key string `koanf:"key"`
 }
 
 const (
 	inlineAuto  = "auto"
 	inlineNever = "never"
-	scopePool   = "pool"
 )
 
 // WithDefaults returns o with every zero field replaced by its default.
@@ -267,14 +272,14 @@ func (o Options) Validate() error {
 
 	for i, r := range o.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
-		if _, err := parsePattern(r.Path); err != nil {
+		path, err := parsePattern(r.Path)
+		if err != nil {
 			bad(key+".path", "%v", err)
+		} else if _, _, err := r.checkScope(&path); err != nil {
+			errs = append(errs, fmt.Errorf("%s.%w", key, err))
 		}
 		if r.Module == "" && r.Static == "" {
 			bad(key, "names neither a module nor a static folder")
-		}
-		if r.Scope != "" && r.Scope != scopePool {
-			bad(key+".scope", "%q is not known; only \"pool\" exists so far", r.Scope)
 		}
 		for j, p := range r.Protocols {
 			if !isToken(p) {

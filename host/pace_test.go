@@ -241,7 +241,7 @@ func TestInlineNeverMeansNever(t *testing.T) {
 
 func TestAHandlerThatIsSlowAndThenTrapsIsSentBackToo(t *testing.T) {
 	w := start(t, func(s *setup) { s.pool.Workers = 2 })
-	gen := w.srv.tenants["puppet"].current.Load()
+	gen := w.srv.tenants["puppet"].rule.Load().stable
 	quick := func() {
 		gen.pace.debt.Store(0)
 		gen.pace.quick.Store(true)
@@ -270,9 +270,9 @@ func TestASlowGenerationDoesNotHoldUpItsNeighbour(t *testing.T) {
 		s.opts.Routes = []Route{{Path: "/slow", Module: "puppet"}, {Path: "/good", Module: "neighbour"}}
 	})
 	slow, good := w.dial("/slow"), w.dial("/good")
-	gen := w.srv.tenants["puppet"].current.Load()
+	gen := w.srv.tenants["puppet"].rule.Load().stable
 	gen.pace.quick.Store(true)
-	w.srv.tenants["neighbour"].current.Load().pace.quick.Store(true)
+	w.srv.tenants["neighbour"].rule.Load().stable.pace.quick.Store(true)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for gen.pace.moves.Load() == 0 {

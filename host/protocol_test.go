@@ -528,7 +528,7 @@ func TestAMessageThatWaitsForAnInstanceIsNotLate(t *testing.T) {
 			l := newLab(t, withEcho, func(s *setup) { s.modules[0].Instances = 1 })
 			defer l.close()
 			c := l.connect("/")
-			mod := l.tenant("echo").current.Load().mod
+			mod := l.tenant("echo").rule.Load().stable.pool.mod
 			busy := mod.TryTake()
 			c.write(tc.send[:8])
 			l.pass(10 * time.Second)

@@ -70,7 +70,7 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 	t.reader.Discard(headerBytes)
 	c.startFrame(h, t.now)
 	if c.asm.fragments == 1 {
-		c.srv.wheel.scheduleBefore(&c.node, c.asm.since+int64(c.srv.opts.WebSocket.MessageTimeout))
+		c.srv.wheel.scheduleBefore(&c.node, c.asm.since+int64(c.srv.opts().WebSocket.MessageTimeout))
 	}
 	return true, vDone
 }
@@ -86,7 +86,7 @@ func (c *Conn) checkFrame(h ws.Header) error {
 
 // checkSize bounds a data frame by what it declares, before a byte is kept.
 func (c *Conn) checkSize(h ws.Header) cause {
-	limits := &c.srv.opts.WebSocket
+	limits := &c.srv.opts().WebSocket
 	soFar, fragments := int64(0), 0
 	if c.asm != nil {
 		soFar, fragments = int64(c.asm.n), c.asm.fragments
@@ -109,7 +109,7 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byt
 	if h.OpCode == ws.OpText {
 		ev = runtime.EventText
 	}
-	switch v := t.acquire(c.route.tenant, c); v {
+	switch v := t.acquire(c.route.cell, c); v {
 	case vDone:
 	case vSkip:
 		t.messages++
@@ -121,7 +121,7 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byt
 	t.messages++
 	t.stats.messagesIn.Add(1)
 	view := payload // when no handler wants it, it is checked where it is
-	handles := t.gen.mod.Handles(ev)
+	handles := t.crew.mod.Handles(ev)
 	if handles {
 		var ok bool
 		if view, ok = c.inbound(t, ev, len(payload)); !ok {
@@ -148,8 +148,9 @@ func (c *Conn) inbound(t *turn, ev runtime.Event, size int) ([]byte, bool) {
 	if err == nil {
 		return view, true
 	}
-	t.handlerFailed(c.route.tenant, c, ev, 0, size, err)
-	c.failedHandler(t, err)
+	if keep := t.handlerFailed(c.route.cell, c, ev, 0, size, err); !keep {
+		c.fail(t, causeHandlerFailed)
+	}
 	return nil, false
 }
 
@@ -200,7 +201,7 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 	if a.op == ws.OpText {
 		ev = runtime.EventText
 	}
-	switch v := t.acquire(c.route.tenant, c); v {
+	switch v := t.acquire(c.route.cell, c); v {
 	case vDone:
 	case vSkip:
 		t.messages++
@@ -211,7 +212,7 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 	}
 	t.messages++
 	t.stats.messagesIn.Add(1)
-	if t.gen.mod.Handles(ev) {
+	if t.crew.mod.Handles(ev) {
 		view, ok := c.inbound(t, ev, a.n)
 		if !ok {
 			c.dropAssembly()

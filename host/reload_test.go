@@ -35,7 +35,7 @@ func TestAReloadKeepsSocketsTopicsTimersAndState(t *testing.T) {
 	c.say("gen;get;count room;publish room hello")
 	l.settle()
 	c.want("gen=2", "remembered", "count=1", "hello")
-	if n := l.tenant("puppet").countTimers(c.conn); n != 1 {
+	if n := l.tenant("puppet").pool.countTimers(c.conn); n != 1 {
 		t.Errorf("%d timers are left", n)
 	}
 	if st := l.srv.Stats().Modules["puppet"]; st.Generation != 2 {

@@ -183,7 +183,7 @@ func TestTopicsAndEffectsBehaveLikeAMapThatCommitsOrNot(t *testing.T) {
 				if len(h.clients) == 0 {
 					t.Skip("nobody")
 				}
-				used.tenant("puppet").current.Load().pace.quick.Store(rapid.Bool().Draw(t, "inline"))
+				used.tenant("puppet").rule.Load().stable.pace.quick.Store(rapid.Bool().Draw(t, "inline"))
 				g := rapid.SampledFrom(h.clients).Draw(t, "speaker")
 				script, commit := h.script(t, g)
 				g.say(script)

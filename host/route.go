@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -12,6 +13,9 @@ import (
 type route struct {
 	pattern   pattern
 	tenant    *tenant // nil: only static files
+	scope     scope
+	key       []keyPart // of the scope key
+	cell      *cell     // whom its connections share; nil: attach makes or finds it, with a route of its own
 	protocols []string
 	static    http.Handler // nil: none
 
@@ -79,16 +83,16 @@ func (p *pattern) match(path string) bool {
 
 // param returns a parameter's value in a path that matches.
 func (p *pattern) param(path, name string) (string, bool) {
-	if name == "" {
+	if !p.hasParam(name) {
 		return "", false
 	}
 	value, _ := walk(p, path, name)
-	for i := range p.segments {
-		if p.segments[i].name == name {
-			return value, true
-		}
-	}
-	return "", false
+	return value, true
+}
+
+// hasParam reports whether a path has that parameter.
+func (p *pattern) hasParam(name string) bool {
+	return name != "" && slices.ContainsFunc(p.segments, func(s segment) bool { return s.name == name })
 }
 
 // walk matches path and picks the value of the parameter want on its way. A
@@ -131,7 +135,7 @@ func walk[T ~string | ~[]byte](p *pattern, path T, want string) (value T, ok boo
 
 // routeFor returns the first route with a module that path matches.
 func (s *Server) routeFor(path []byte) *route {
-	for _, r := range s.routes {
+	for _, r := range s.opts().routes {
 		if r.tenant == nil {
 			continue
 		}

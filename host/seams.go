@@ -118,12 +118,15 @@ func (s *Server) Next() (monoNs int64, ok bool) { return s.wheel.next() }
 // Stats().Open is 0; Close must follow.
 func (s *Server) BeginDrain() {
 	start := s.clock.Mono()
-	s.at(start+int64(s.opts.Drain.Timeout), s.cutAll)
+	s.at(start+int64(s.opts().Drain.Timeout), s.cutAll)
 	s.beginDrain(start)
 }
 
 // BeginClose does what Close begins with, as BeginDrain does for Drain.
 func (s *Server) BeginClose() {
 	s.refuse()
+	for _, tn := range s.tenants {
+		tn.resume()
+	}
 	s.cutAll()
 }

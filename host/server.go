@@ -3,14 +3,12 @@ package host
 import (
 	"context"
 	crand "crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,20 +50,19 @@ type Deps struct {
 // Server owns listeners, connections and the modules they talk to. Load, then
 // Listen, then Drain and Close, each from one goroutine; Stats from any.
 type Server struct {
-	opts    Options
-	engine  *runtime.Engine
-	poller  *netpoll.Poller
-	exec    Executor
-	log     *slog.Logger
-	clock   Clock
-	fault   runtime.Fault
-	inline  bool
-	next    http.Handler
-	bind    func(network, address string) (Listener, error)
-	origins origins
+	settings      atomic.Pointer[settings] // replaced by Listen and Reconfigure
+	reconfiguring sync.Mutex               // one Reconfigure at a time
+
+	engine *runtime.Engine
+	poller *netpoll.Poller
+	exec   Executor
+	log    *slog.Logger
+	clock  Clock
+	fault  runtime.Fault
+	next   http.Handler
+	bind   func(network, address string) (Listener, error)
 
 	tenants   map[string]*tenant // fixed once Listen was called
-	routes    []*route           // fixed once Listen was called
 	acceptors []*acceptor
 	web       *webServer
 
@@ -103,7 +100,6 @@ func New(o Options, d Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts:    o.WithDefaults(),
 		engine:  d.Engine,
 		poller:  d.Poller,
 		exec:    d.Pool,
@@ -130,8 +126,7 @@ func New(o Options, d Deps) (*Server, error) {
 	if d.Random != nil {
 		s.random = rand.New(d.Random)
 	}
-	s.inline = s.opts.Handler.Inline == inlineAuto
-	s.origins = newOrigins(s.opts.Server.AllowedOrigins)
+	s.settings.Store(newSettings(o))
 	if s.clock != nil {
 		s.wheel = newWheel(s.clock.Mono(), nil)
 		return s, nil
@@ -193,11 +188,11 @@ func (s *Server) runWheel() {
 // Listen binds every address and begins to accept. Every module that a route
 // names must be loaded.
 func (s *Server) Listen() error {
-	if err := s.makeRoutes(); err != nil {
+	if err := s.openRoutes(); err != nil {
 		return err
 	}
-	s.web = newWebServer(webHandler(s.routes, s.next), s.log)
-	for _, address := range s.opts.Server.Listen {
+	s.web = newWebServer(http.HandlerFunc(s.serveWeb), s.log)
+	for _, address := range s.opts().Server.Listen {
 		network := "tcp"
 		if path, ok := strings.CutPrefix(address, "unix:"); ok {
 			network, address = "unix", path
@@ -218,32 +213,6 @@ func (s *Server) Listen() error {
 		}
 	}
 	return nil
-}
-
-func (s *Server) makeRoutes() error {
-	var errs []error
-	for i, r := range s.opts.Routes {
-		p, err := parsePattern(r.Path)
-		if err != nil {
-			return err // Validate has looked
-		}
-		rt := &route{pattern: p, protocols: r.Protocols}
-		if r.Module != "" {
-			if rt.tenant = s.tenants[r.Module]; rt.tenant == nil {
-				errs = append(errs, fmt.Errorf("routes[%d].module: no module %q is loaded", i, r.Module))
-			}
-		}
-		if r.Static != "" {
-			if info, err := os.Stat(r.Static); err != nil {
-				errs = append(errs, fmt.Errorf("routes[%d].static: %w", i, err))
-			} else if !info.IsDir() {
-				errs = append(errs, fmt.Errorf("routes[%d].static: %s is not a folder", i, r.Static))
-			}
-			rt.static = http.FileServer(http.Dir(r.Static))
-		}
-		s.routes = append(s.routes, rt)
-	}
-	return errors.Join(errs...)
 }
 
 // Addrs returns the bound addresses, in the order of Options.
@@ -274,9 +243,7 @@ func (s *Server) Close() error {
 		}
 		s.waitEmpty(context.Background())
 		for _, tn := range s.tenants {
-			if gen := tn.current.Load(); gen != nil {
-				gen.mod.Retire()
-			}
+			tn.close()
 		}
 		close(s.stop)
 		s.wg.Wait()

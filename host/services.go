@@ -35,7 +35,7 @@ func (inv *invocation) target(id uint64) *Conn {
 
 // room reports whether one more effect with payloadBytes may be recorded.
 func (inv *invocation) room(payloadBytes int) runtime.Status {
-	limits := &inv.turn.srv.opts.Handler
+	limits := &inv.turn.srv.opts().Handler
 	if len(inv.effects) >= limits.MaxEffects {
 		return runtime.StatusTooMany
 	}
@@ -93,10 +93,16 @@ func (inv *invocation) closing(c *Conn) bool {
 // mayReach reports whether the running event lets a handler touch connections
 // other than by their state. Nothing may be sent before open, nor from close.
 func (inv *invocation) mayReach(c *Conn) runtime.Status {
-	if inv.event == runtime.EventClose || inv.event == runtime.EventUpgrade && c == inv.conn {
+	if inv.event == runtime.EventClose || inv.moves() || inv.event == runtime.EventUpgrade && c == inv.conn {
 		return runtime.StatusDenied
 	}
 	return runtime.StatusOK
+}
+
+// moves reports that an instance hands over or takes over, of which nothing else
+// may take hold.
+func (inv *invocation) moves() bool {
+	return inv.event == runtime.EventSave || inv.event == runtime.EventRestore
 }
 
 // ConnSend implements runtime.Host.
@@ -108,7 +114,7 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	if st := inv.mayReach(c); st != runtime.StatusOK {
 		return st
 	}
-	limits := &inv.turn.srv.opts.WebSocket
+	limits := &inv.turn.srv.opts().WebSocket
 	total := frameBytes(len(p))
 	if total > int(limits.OutboundQueueSize) { // before anything looks at all of it
 		return runtime.StatusTooBig
@@ -209,7 +215,7 @@ func (inv *invocation) attr(c *Conn, name string) ([]byte, runtime.Status) {
 		return give(value)
 	}
 	if header, ok := strings.CutPrefix(name, "header:"); ok {
-		for i, kept := range c.route.tenant.keepHeaders {
+		for i, kept := range c.attrs.keep {
 			if strings.EqualFold(kept, header) {
 				if i >= len(c.attrs.kept) || c.attrs.kept[i] == "" {
 					return nil, runtime.StatusNotFound
@@ -247,6 +253,9 @@ func (inv *invocation) ConnStateSet(id uint64, p []byte) runtime.Status {
 	c := inv.target(id)
 	if c == nil {
 		return runtime.StatusUnknownConnection
+	}
+	if inv.moves() {
+		return runtime.StatusDenied
 	}
 	if len(p) > maxStateBytes {
 		return runtime.StatusTooBig
@@ -290,7 +299,7 @@ func (inv *invocation) TopicJoin(id uint64, topic []byte) runtime.Status {
 	if inv.member(c, topic) {
 		return runtime.StatusOK
 	}
-	if inv.topicsOf(c) >= inv.turn.srv.opts.WebSocket.MaxTopics {
+	if inv.topicsOf(c) >= inv.turn.srv.opts().WebSocket.MaxTopics {
 		return runtime.StatusTooMany
 	}
 	from, to := inv.keep(topic)
@@ -357,8 +366,11 @@ func (inv *invocation) topicsOf(c *Conn) int {
 
 // TopicPublish implements runtime.Host.
 func (inv *invocation) TopicPublish(topic []byte, kind int32, p []byte, except uint64) runtime.Status {
+	if inv.moves() {
+		return runtime.StatusDenied
+	}
 	total := frameBytes(len(p))
-	if total > int(inv.turn.srv.opts.WebSocket.OutboundQueueSize) {
+	if total > int(inv.turn.srv.opts().WebSocket.OutboundQueueSize) {
 		return runtime.StatusTooBig
 	}
 	op, ok := opcode(kind)
@@ -443,7 +455,7 @@ func (inv *invocation) TimerCancel(id uint64, timer int64) runtime.Status {
 // timerTarget resolves whose timer it is; connection 0 is the module itself.
 func (inv *invocation) timerTarget(id uint64) (*Conn, runtime.Status) {
 	if id == 0 {
-		if inv.event == runtime.EventClose {
+		if inv.event == runtime.EventClose || inv.moves() {
 			return nil, runtime.StatusDenied
 		}
 		return nil, runtime.StatusOK
@@ -463,12 +475,12 @@ func (inv *invocation) hasTimer(c *Conn, id int64) bool {
 			return e.kind == effectTimer
 		}
 	}
-	return inv.tn.hasTimer(c, id)
+	return inv.cell.hasTimer(c, id)
 }
 
 // timersOf is how many timers are set, this invocation's changes included.
 func (inv *invocation) timersOf(c *Conn) int {
-	n := inv.tn.countTimers(c)
+	n := inv.cell.countTimers(c)
 	for i := range inv.effects {
 		switch e := &inv.effects[i]; {
 		case e.conn != c:
@@ -551,4 +563,7 @@ func (inv *invocation) StateSave(p []byte) runtime.Status {
 }
 
 // InstanceKey implements runtime.Host.
-func (inv *invocation) InstanceKey() ([]byte, runtime.Status) { return inv.key, runtime.StatusOK }
+func (inv *invocation) InstanceKey() ([]byte, runtime.Status) {
+	inv.scratch = append(inv.scratch[:0], inv.cell.key...)
+	return inv.scratch, runtime.StatusOK
+}

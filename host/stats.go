@@ -64,6 +64,11 @@ type ModuleStats struct {
 	SentBack uint64 // how often they were moved back to workers
 	Breaker  string // "closed", "open" or "half_open"
 	Opened   uint64 // how often the breaker opened
+	Cells    int    // instances of the scopes connection, key and singleton, or places for one
+
+	// Reloads counts changes of generations by result: "loaded", "refused",
+	// "promoted" or "rolled_back".
+	Reloads map[string]uint64
 }
 
 // Stats returns a snapshot. Any goroutine.
@@ -105,14 +110,35 @@ func (s *Server) Stats() Stats {
 		st.Broken += c.broken.Load()
 	}
 	for name, tn := range s.tenants {
-		gen := tn.current.Load()
-		figures := ModuleStats{
-			ModuleStats: gen.mod.Stats(),
-			Inline:      gen.pace.quick.Load(),
-			SentBack:    uint64(gen.pace.moves.Load()),
-		}
-		figures.Breaker, figures.Opened = tn.breaker.state()
-		st.Modules[name] = figures
+		st.Modules[name] = tn.stats()
 	}
 	return st
+}
+
+// stats are the figures of the current generation, with the instances of all
+// cells.
+func (tn *tenant) stats() ModuleStats {
+	gen := tn.rule.Load().stable
+	figures := ModuleStats{
+		ModuleStats: gen.pool.mod.Stats(),
+		Inline:      gen.pace.quick.Load(),
+		SentBack:    uint64(gen.pace.moves.Load()),
+		Reloads:     make(map[string]uint64),
+	}
+	figures.Breaker, figures.Opened = gen.breaker.state()
+	figures.Calls = gen.events()
+	for _, cl := range tn.everyCell()[1:] {
+		own := cl.own.Load().mod.Stats()
+		figures.Cells++
+		figures.Instances += own.Instances
+		figures.Idle += own.Idle
+		figures.Waiting += own.Waiting
+		figures.MemoryBytes += own.MemoryBytes
+	}
+	tn.changing.Lock()
+	defer tn.changing.Unlock()
+	for result, n := range tn.results {
+		figures.Reloads[reloadLabels[result]] = n
+	}
+	return figures
 }

@@ -1,13 +1,15 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/runtime"
 )
@@ -43,11 +45,31 @@ type Module struct {
 	Record string
 	// Breaker says what the server does while the module traps all the time.
 	Breaker BreakerOptions
+	// Rollout says how a new generation takes over. The first one just does.
+	Rollout RolloutOptions
+	// Cells bounds the instances of the scopes connection, key and singleton
+	// together; a connection that would need one more is answered 503. 0 means
+	// 10,000.
+	Cells int
+	// IdleAfter is how long the instance of a key stays when it has neither
+	// connections nor timers; what it has in memory goes with it. 0 means 60s.
+	IdleAfter time.Duration
+	// SelfTest is asked of a new generation before it takes over, when it is
+	// compiled and before its init event; an error keeps the old one. It may take
+	// its time. nil asks nothing. The first generation is not tested.
+	SelfTest func(context.Context) error
+	// Replaces is the generation that a reload must find current, else it fails
+	// with ErrConflict. 0 means any.
+	Replaces uint64
 }
 
 var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-const maxKeepHeaders = 16
+const (
+	maxKeepHeaders   = 16
+	defaultCells     = 10_000
+	defaultIdleAfter = time.Minute
+)
 
 // Values of Module.OnTrap and Module.Ungranted.
 const (
@@ -78,6 +100,12 @@ func (m Module) validate() error {
 	if err := m.Breaker.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("module %q: breaker: %w", m.Name, err))
 	}
+	if err := m.Rollout.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("module %q: rollout: %w", m.Name, err))
+	}
+	if m.Cells < 0 || m.IdleAfter < 0 {
+		errs = append(errs, fmt.Errorf("module %q: cells and idle_after must not be negative", m.Name))
+	}
 	for _, h := range m.KeepHeaders {
 		if !isToken(h) {
 			errs = append(errs, fmt.Errorf("module %q: %q is not a header name", m.Name, h))
@@ -87,62 +115,39 @@ func (m Module) validate() error {
 }
 
 // tenant is a module as the server knows it, across its generations: its
-// connections, topics and timers. It is a lane of its own for the events that
-// belong to no connection.
+// connections, topics, cells and timers.
 type tenant struct {
-	srv         *Server
-	name        string
-	keepHeaders []string
-	topics      topicIndex
-	reloading   sync.Mutex // one reload at a time
-	current     atomic.Pointer[generation]
-	keepOnTrap  bool
-	breaker     breaker
+	srv       *Server
+	name      string
+	pooled    bool // it serves the scope pool, if only because no route names it yet
+	maxCells  int
+	idleAfter time.Duration
+	topics    topicIndex
+	pool      cell // whom the scope pool serves
+	rule      atomic.Pointer[ruling]
 
-	inbox atomic.Uint32 // as Conn.inbox; only owned, parked, inGrant, inTimer and inDrain
+	reloading sync.Mutex // one load at a time; taken before changing
 
-	told    bool          // the drain event is behind the module; the lane
-	drained chan struct{} // closed when told is set
+	changing  sync.Mutex    // below; held briefly, by whoever replaces rule
+	last      uint64        // number of the latest generation
+	probation *moment       // ends that of rule.stable; nil: it is over
+	former    []*generation // that serve nobody new, but are not over
+	ended     []Generation  // the latest that are over, oldest first
+	results   [reloadResults]uint64
 
-	mu      sync.Mutex // below
-	timers  map[int64]*guestTimer
-	due     []*guestTimer
-	granted *runtime.Instance
-	waitsOn *generation
+	heldMu sync.Mutex       // below
+	held   []runtime.Waiter // lanes that wait for the end of a pause
+
+	cellsMu   sync.Mutex         // below
+	cells     map[*cell]struct{} // all but pool
+	keyed     map[string]*cell   // of the scope key, by key
+	only      *cell              // of the scope singleton
+	cellsMade uint64
 }
-
-// generation is one loaded version of a module.
-type generation struct {
-	srv    *Server
-	mod    *runtime.Module
-	config []byte // what the init event carries
-	pace   pace
-
-	// watch is set while lanes wait for an instance: when it fires, who has
-	// waited too long is refused.
-	watch wheelNode
-}
-
-// watchQueue sees to it that a wait which begins now ends in time.
-func (gen *generation) watchQueue(nowMono int64) {
-	gen.srv.wheel.scheduleBefore(&gen.watch, nowMono+gen.sweepNanos())
-}
-
-func (gen *generation) sweepNanos() int64 { return int64(gen.srv.opts.Handler.QueueTimeout) / 2 }
-
-// fire is the wheel's call.
-func (gen *generation) fire(nowMono int64) {
-	if gen.mod.RefuseLate() > 0 {
-		gen.watchQueue(nowMono)
-	}
-}
-
-// handles reports whether the current generation wants events of that kind;
-// for others no instance is needed.
-func (tn *tenant) handles(ev runtime.Event) bool { return tn.current.Load().mod.Handles(ev) }
 
 // Load makes m's first generation: compiled, checked, one instance warm and
-// initialised. Its init event's effects hold. It must be called before Listen.
+// initialised. Its init event's effects hold, unless every route that leads to m
+// has a scope whose instances have their own. It must be called before Listen.
 // Errors of the module itself match *runtime.LoadError.
 func (s *Server) Load(ctx context.Context, m Module) error {
 	if err := m.validate(); err != nil {
@@ -152,176 +157,118 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 		return fmt.Errorf("module %q is loaded already", m.Name)
 	}
 	tn := &tenant{
-		srv: s, name: m.Name, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
-		breaker: breaker{options: m.Breaker.WithDefaults()}, drained: make(chan struct{}),
+		srv: s, name: m.Name, pooled: ServesPool(s.opts().Routes, m.Name), maxCells: m.Cells, idleAfter: m.IdleAfter,
+		cells: make(map[*cell]struct{}), keyed: make(map[string]*cell),
 	}
-	const first = 1
-	gen, err := s.loadGeneration(ctx, tn, m, first)
+	setDefault(&tn.maxCells, defaultCells)
+	setDefault(&tn.idleAfter, defaultIdleAfter)
+	tn.pool.tn, tn.pool.draw, tn.pool.drained = tn, lastDraw, make(chan struct{})
+	gen, err := s.loadGeneration(ctx, tn, m, tn.last+1)
+	if err == nil {
+		err = tn.initialise(gen)
+	}
 	if err != nil {
 		return fmt.Errorf("load module %q: %w", m.Name, err)
 	}
-	tn.current.Store(gen)
+	tn.last = gen.number
+	gen.fate = FateCurrent
+	tn.rule.Store(&ruling{stable: gen})
 	s.tenants[m.Name] = tn
-	s.log.Info("module loaded", "module", m.Name, "gen", first, "digest", gen.mod.Digest()[:12])
+	s.log.Info("module loaded", "module", m.Name, "gen", gen.number, "digest", gen.pool.mod.Digest()[:12])
 	return nil
 }
 
 // initialise sends the init event to a generation's first instance and commits
-// what it asked for.
+// what it asked for, if that is for the scope pool. When it fails the generation
+// is retired.
 func (tn *tenant) initialise(gen *generation) error {
-	inst := gen.mod.TryTake()
-	if inst == nil {
-		return errors.New("no instance is ready")
-	}
 	t := tn.srv.turns.borrow(tn.srv)
 	defer tn.srv.turns.giveBack(t)
 	t.now = tn.srv.clock.Mono()
-	t.gen, t.inst = gen, inst
-	err := t.initInstance(tn, true)
-	if t.inst != nil {
-		gen.mod.Give(inst)
+	inst, err := gen.pool.mod.Take(&tn.pool) // is there, or is made: nobody else has heard of gen
+	if err == nil {
+		t.crew, t.inst = &gen.pool, inst
+		err = t.initInstance(&tn.pool, tn.pooled)
 	}
-	t.inst, t.gen = nil, nil
+	if t.inst != nil {
+		gen.pool.mod.Give(inst)
+	}
+	t.inst, t.crew = nil, nil
+	if err != nil {
+		gen.pool.mod.Retire()
+	}
 	return err
 }
 
-// initInstance sends the init event to t's fresh instance. Only a generation's
-// first instance may have effects; those of later ones repeat the same wishes.
-// An instance that refuses is discarded.
-func (t *turn) initInstance(tn *tenant, keepEffects bool) error {
-	inst, gen := t.inst, t.gen
-	if !gen.mod.Handles(runtime.EventInit) {
-		return nil
-	}
-	discard := func(err error) error {
-		gen.mod.Discard(inst)
-		t.inst, t.gen = nil, nil
-		return err
-	}
-	view, err := inst.Inbound(len(gen.config))
-	if err != nil {
-		return discard(fmt.Errorf("init: %w", err))
-	}
-	copy(view, gen.config)
-	t.inv.begin(tn, nil, runtime.EventInit)
-	status, err := inst.Call(&t.inv, runtime.EventInit, 0, int64(gen.mod.Generation()), len(gen.config))
-	if err != nil || status != 0 || !keepEffects {
+// initInstance sends the init event to t's fresh instance. In a pool only a
+// generation's first instance may have effects; those of later ones repeat the
+// same wishes. An instance that refuses is discarded.
+func (t *turn) initInstance(cl *cell, keepEffects bool) error {
+	err := t.tellInit(cl)
+	if err != nil || !keepEffects {
 		t.inv.rollBack()
 	} else {
 		t.inv.commit()
 	}
 	if err != nil {
-		return discard(fmt.Errorf("init: %w", err))
+		t.crew.mod.Discard(t.inst)
+		t.crew, t.inst = nil, nil
+	}
+	return err
+}
+
+// tellInit sends the init event and leaves open what becomes of its effects.
+func (t *turn) tellInit(cl *cell) error {
+	gen := t.crew.generation
+	if !t.crew.mod.Handles(runtime.EventInit) {
+		return nil
+	}
+	view, err := t.inst.Inbound(len(gen.config))
+	if err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	copy(view, gen.config)
+	t.inv.begin(cl, nil, runtime.EventInit)
+	status, err := t.inst.Call(&t.inv, runtime.EventInit, 0, int64(gen.number), len(gen.config))
+	if err != nil {
+		return fmt.Errorf("init: %w", err)
 	}
 	if status != 0 {
-		return discard(fmt.Errorf("init returned %d: the module refuses its configuration", status))
+		return fmt.Errorf("init returned %d: the module refuses its configuration", status)
 	}
 	return nil
 }
 
-// Run implements pool.Task: the module's own timers.
-func (tn *tenant) Run() (more bool) {
-	t := tn.srv.turns.borrow(tn.srv)
-	defer tn.srv.turns.giveBack(t)
-	for {
-		t.bits = tn.inbox.And(owned)
-		v := tn.tellDrain(t)
-		if v == vDone {
-			v = tn.fireTimers(t)
-		}
-		if v == vDone {
-			t.returnGrant(tn, nil)
-		}
-		t.settleTrial(false, false)
-		if t.inst != nil {
-			t.gen.mod.Give(t.inst)
-			t.inst, t.gen = nil, nil
-		}
-		switch v {
-		case vMore:
-			tn.inbox.Or(t.bits)
-			return true
-		case vWait:
-			if tn.inbox.Or(t.bits|parked)&inGrant == 0 {
-				return false
-			}
-			tn.inbox.And(^parked)
-		default:
-			if tn.inbox.CompareAndSwap(owned, 0) {
-				return false
-			}
-		}
+// hold makes a lane wait for the end of a pause; false when there is none.
+func (tn *tenant) hold(w runtime.Waiter) bool {
+	tn.heldMu.Lock()
+	defer tn.heldMu.Unlock()
+	if !tn.rule.Load().paused {
+		return false
+	}
+	tn.held = append(tn.held, w)
+	return true
+}
+
+// letGo ends the waits of hold. The ruling says so already.
+func (tn *tenant) letGo() {
+	tn.heldMu.Lock()
+	held := tn.held
+	tn.held = nil
+	tn.heldMu.Unlock()
+	for _, w := range held {
+		w.Granted(nil)
 	}
 }
 
-// tellDrain tells the module once that the server goes down.
-func (tn *tenant) tellDrain(t *turn) verdict {
-	t.conn, t.inline, t.skipping, t.now = nil, false, false, tn.srv.clock.Mono()
-	if t.bits&inDrain == 0 || tn.told {
-		return vDone
+// everyCell lists pool and the cells there are.
+func (tn *tenant) everyCell() []*cell {
+	tn.cellsMu.Lock()
+	defer tn.cellsMu.Unlock()
+	all := []*cell{&tn.pool}
+	for cl := range tn.cells {
+		all = append(all, cl)
 	}
-	v := vFailed
-	if tn.handles(runtime.EventDrain) {
-		if v = t.acquire(tn, nil); v.stops() {
-			return v
-		}
-	}
-	t.bits &^= inDrain
-	tn.told = true
-	if v == vDone {
-		t.invokeModule(tn, runtime.EventDrain, tn.srv.drainLeft(t.now))
-	}
-	close(tn.drained)
-	return vDone
-}
-
-func (tn *tenant) fireTimers(t *turn) verdict {
-	for range turnMessages {
-		if !tn.timerWaits(nil) {
-			return vDone
-		}
-		if v := t.acquire(tn, nil); v != vDone {
-			if !v.stops() {
-				tn.nextDue(t.srv, nil, t.now) // nobody can run it: the firing is lost, and counted
-				continue
-			}
-			return v
-		}
-		id, ok := tn.nextDue(t.srv, nil, t.now)
-		if !ok {
-			return vDone
-		}
-		if t.gen.mod.Handles(runtime.EventTimer) {
-			t.invokeModule(tn, runtime.EventTimer, id)
-		}
-	}
-	return vMore
-}
-
-func (tn *tenant) wakeUp(bits uint32) {
-	if tn.inbox.Or(owned|bits)&owned == 0 {
-		tn.srv.exec.Submit(tn)
-	}
-}
-
-// Granted implements runtime.Waiter for the module's own events.
-func (tn *tenant) Granted(inst *runtime.Instance) {
-	tn.mu.Lock()
-	tn.granted = inst
-	tn.mu.Unlock()
-	if tn.inbox.Or(inGrant)&parked != 0 {
-		tn.inbox.And(^parked)
-		tn.srv.exec.Submit(tn)
-	}
-}
-
-// Refused implements runtime.Waiter. It is never called, since tn is patient.
-func (tn *tenant) Refused() {}
-
-// Patient implements runtime.Waiter: a module's own events have nobody whom a
-// refusal would reach.
-func (tn *tenant) Patient() bool { return true }
-
-func (tn *tenant) logger(gen *generation) *slog.Logger {
-	return tn.srv.log.With("module", tn.name, "gen", gen.mod.Generation())
+	slices.SortFunc(all[1:], func(a, b *cell) int { return cmp.Compare(a.number, b.number) }) // in an order that repeats
+	return all
 }

@@ -3,12 +3,12 @@ package host
 import "weir/runtime"
 
 // guestTimer is one timer of a handler: on a connection, or (conn nil) of the
-// module itself. Its map and due list are guarded by the connection's mu, or the
-// module's.
+// module itself, as far as a cell is concerned. Its map and due list are guarded
+// by the connection's mu, or the cell's.
 type guestTimer struct {
 	node       wheelNode
 	srv        *Server
-	tn         *tenant
+	cell       *cell
 	conn       *Conn
 	id         int64
 	dueMono    int64 // Mono ns
@@ -24,35 +24,35 @@ func (s *Server) maxTimers(c *Conn) int {
 	if c == nil {
 		return maxModuleTimers
 	}
-	return s.opts.WebSocket.MaxTimers
+	return s.opts().WebSocket.MaxTimers
 }
 
-// lockTimers locks and returns the timers of c, or of the module when c is nil.
-func (tn *tenant) lockTimers(c *Conn) (timers *map[int64]*guestTimer, due *[]*guestTimer) {
+// lockTimers locks and returns the timers of c, or the cell's own when c is nil.
+func (cl *cell) lockTimers(c *Conn) (timers *map[int64]*guestTimer, due *[]*guestTimer) {
 	if c == nil {
-		tn.mu.Lock()
-		return &tn.timers, &tn.due
+		cl.mu.Lock()
+		return &cl.timers, &cl.due
 	}
 	c.mu.Lock()
 	more := c.extrasLocked()
 	return &more.timers, &more.due
 }
 
-func (tn *tenant) unlockTimers(c *Conn) {
+func (cl *cell) unlockTimers(c *Conn) {
 	if c == nil {
-		tn.mu.Unlock()
+		cl.mu.Unlock()
 	} else {
 		c.mu.Unlock()
 	}
 }
 
 // setTimer sets or replaces a timer.
-func (tn *tenant) setTimer(s *Server, c *Conn, id, dueMono, everyNanos int64) {
-	g := &guestTimer{srv: s, tn: tn, conn: c, id: id, dueMono: dueMono, everyNanos: everyNanos}
+func (cl *cell) setTimer(s *Server, c *Conn, id, dueMono, everyNanos int64) {
+	g := &guestTimer{srv: s, cell: cl, conn: c, id: id, dueMono: dueMono, everyNanos: everyNanos}
 	g.node.owner = g
-	timers, _ := tn.lockTimers(c)
-	if c != nil && (c.dead || c.sealed) {
-		tn.unlockTimers(c)
+	timers, _ := cl.lockTimers(c)
+	if c != nil && (c.dead || c.sealed) || c == nil && cl.gone.Load() {
+		cl.unlockTimers(c)
 		return
 	}
 	if old := (*timers)[id]; old != nil {
@@ -66,19 +66,19 @@ func (tn *tenant) setTimer(s *Server, c *Conn, id, dueMono, everyNanos int64) {
 	// Under the lock: nobody may cancel it in between, or the wheel would keep it,
 	// and a connection that is gone, until it is due.
 	s.wheel.schedule(&g.node, dueMono)
-	tn.unlockTimers(c)
+	cl.unlockTimers(c)
 }
 
 // cancelTimer forgets a timer; a firing that waits to be delivered is forgotten
 // too.
-func (tn *tenant) cancelTimer(s *Server, c *Conn, id int64) {
-	timers, _ := tn.lockTimers(c)
+func (cl *cell) cancelTimer(s *Server, c *Conn, id int64) {
+	timers, _ := cl.lockTimers(c)
 	g := (*timers)[id]
 	if g != nil {
 		g.off = true
 		delete(*timers, id)
 	}
-	tn.unlockTimers(c)
+	cl.unlockTimers(c)
 	if g != nil {
 		s.wheel.cancel(&g.node)
 	}
@@ -101,42 +101,56 @@ func (c *Conn) cancelTimers() {
 	}
 }
 
-func (tn *tenant) hasTimer(c *Conn, id int64) bool {
-	timers, _ := tn.lockTimers(c)
-	defer tn.unlockTimers(c)
+// cancelTimers forgets all timers of a cell that has ended.
+func (cl *cell) cancelTimers() {
+	cl.mu.Lock()
+	timers := cl.timers
+	cl.timers, cl.due = nil, nil
+	for _, g := range timers {
+		g.off = true
+	}
+	cl.mu.Unlock()
+	for _, g := range timers {
+		cl.tn.srv.wheel.cancel(&g.node)
+	}
+}
+
+func (cl *cell) hasTimer(c *Conn, id int64) bool {
+	timers, _ := cl.lockTimers(c)
+	defer cl.unlockTimers(c)
 	return (*timers)[id] != nil
 }
 
-func (tn *tenant) countTimers(c *Conn) int {
-	timers, _ := tn.lockTimers(c)
-	defer tn.unlockTimers(c)
+func (cl *cell) countTimers(c *Conn) int {
+	timers, _ := cl.lockTimers(c)
+	defer cl.unlockTimers(c)
 	return len(*timers)
 }
 
 // fire is the wheel's call: the timer joins its lane's due list.
 func (g *guestTimer) fire(int64) {
-	_, due := g.tn.lockTimers(g.conn)
+	_, due := g.cell.lockTimers(g.conn)
 	deliver := !g.off && !g.pending
 	if deliver {
 		g.pending = true
 		*due = append(*due, g)
 	}
-	g.tn.unlockTimers(g.conn)
+	g.cell.unlockTimers(g.conn)
 	if !deliver {
 		return
 	}
 	if g.conn != nil {
 		g.conn.wakeUp(inTimer)
 	} else {
-		g.tn.wakeUp(inTimer)
+		g.cell.wakeUp(inTimer)
 	}
 }
 
 // nextDue takes the oldest firing that is still wanted and sets a repeating
 // timer again. A timer that was late by several periods fires once: ticks
 // coalesce.
-func (tn *tenant) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool) {
-	timers, due := tn.lockTimers(c)
+func (cl *cell) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool) {
+	timers, due := cl.lockTimers(c)
 	for len(*due) > 0 && !ok {
 		g := (*due)[0]
 		(*due)[0] = nil
@@ -160,7 +174,7 @@ func (tn *tenant) nextDue(s *Server, c *Conn, nowMono int64) (id int64, ok bool)
 	if len(*due) == 0 {
 		*due = nil
 	}
-	tn.unlockTimers(c)
+	cl.unlockTimers(c)
 	return id, ok
 }
 
@@ -169,33 +183,33 @@ func (c *Conn) fireTimers(t *turn) verdict {
 	if t.bits&inTimer == 0 {
 		return vDone
 	}
-	tn := c.route.tenant
+	cl := c.route.cell
 	for c.phase == phaseOpen {
-		if !tn.timerWaits(c) {
+		if !cl.timerWaits(c) {
 			return vDone
 		}
 		if t.spent() {
 			return vMore
 		}
 		// The instance first: waiting for one must not lose the firing.
-		v := t.acquire(c.route.tenant, c)
+		v := t.acquire(cl, c)
 		if v != vDone && v != vSkip {
 			return v
 		}
-		id, ok := tn.nextDue(t.srv, c, t.now)
+		id, ok := cl.nextDue(t.srv, c, t.now)
 		if !ok {
 			return vDone
 		}
 		t.messages++
-		if v == vDone && t.gen.mod.Handles(runtime.EventTimer) {
+		if v == vDone && t.crew.mod.Handles(runtime.EventTimer) {
 			t.invoke(c, runtime.EventTimer, id, 0)
 		}
 	}
 	return vDone
 }
 
-func (tn *tenant) timerWaits(c *Conn) bool {
-	_, due := tn.lockTimers(c)
-	defer tn.unlockTimers(c)
+func (cl *cell) timerWaits(c *Conn) bool {
+	_, due := cl.lockTimers(c)
+	defer cl.unlockTimers(c)
 	return len(*due) > 0
 }

@@ -74,7 +74,7 @@ func TestTheShortestTimerIsATick(t *testing.T) {
 		l.pass(wheelTick)
 		c.want("timer=1")
 	}
-	if got := len(l.tenant("puppet").due); got != 0 {
+	if got := len(l.tenant("puppet").pool.due); got != 0 {
 		t.Errorf("%d firings wait", got)
 	}
 }
@@ -103,9 +103,9 @@ func TestATimerIsReplacedByItsNumber(t *testing.T) {
 	l.settle()
 	l.clock.ns.Add(int64(100 * time.Millisecond))
 	l.srv.Advance()
-	tn := l.tenant("puppet")
-	tn.setTimer(l.srv, c.conn, 3, l.clock.Mono()+int64(200*time.Millisecond), 0)
-	tn.cancelTimer(l.srv, c.conn, 4)
+	cl := &l.tenant("puppet").pool
+	cl.setTimer(l.srv, c.conn, 3, l.clock.Mono()+int64(200*time.Millisecond), 0)
+	cl.cancelTimer(l.srv, c.conn, 4)
 	l.settle()
 	c.want()
 	l.pass(time.Second)
@@ -380,18 +380,18 @@ func fired(t *rapid.T, c *labClient, timers map[int64]*timerModel, now int64) {
 
 func TestNobodyKeepsTimersThatWereCancelled(t *testing.T) {
 	l := newLab(t, withoutPings)
-	tn := l.tenant("puppet")
+	cl := &l.tenant("puppet").pool
 	c := l.connect("/")
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range int64(5000) {
-			tn.setTimer(l.srv, c.conn, i%5, int64(1000*time.Hour), i%2)
+			cl.setTimer(l.srv, c.conn, i%5, int64(1000*time.Hour), i%2)
 		}
 	})
 	wg.Go(func() {
 		for i := range int64(5000) {
 			if i%7 == 0 {
-				tn.cancelTimer(l.srv, c.conn, i%5)
+				cl.cancelTimer(l.srv, c.conn, i%5)
 			}
 			c.conn.cancelTimers()
 		}

@@ -49,10 +49,11 @@ type turn struct {
 	calls    int
 	unjudged int // turns since the clock was looked at in the end
 
-	gen      *generation
+	crew     *crew // of inst
 	inst     *runtime.Instance
-	skipping bool    // events of this turn are left out (vSkip)
-	trial    *tenant // whose breaker has let the next event through to see how it goes
+	skipping bool     // events of this turn are left out (vSkip)
+	moving   bool     // the instance is wanted to be replaced, not for an event
+	trial    *breaker // that has let the next event through to see how it goes
 	inv      invocation
 
 	// own holds the connection's replies, encoded: own[:ownDone] are committed
@@ -70,7 +71,7 @@ type turn struct {
 func newTurn(s *Server) *turn {
 	t := &turn{srv: s}
 	t.src.turn = t
-	t.reader = bufio.NewReaderSize(&t.src, max(readerBytes, int(s.opts.Server.MaxHeaderSize)))
+	t.reader = bufio.NewReaderSize(&t.src, max(readerBytes, int(s.opts().Server.MaxHeaderSize)))
 	t.inv.turn = t
 	t.upgrade.bind(t)
 	return t
@@ -108,7 +109,7 @@ func (t *turn) begin(c *Conn, inline bool) {
 	t.conn, t.inline, t.now = c, inline, t.srv.clock.Mono()
 	t.watch = stopwatch{wall: t.now, cpu: -1}
 	if inline && c.phase == phaseOpen {
-		t.watch = c.route.tenant.current.Load().pace.start(t.now)
+		t.watch = c.crew().pace.start(t.now)
 	}
 	t.src.dry = false
 	t.skipping = false
@@ -128,8 +129,8 @@ func (t *turn) end() {
 	t.settleTrial(false, false)
 	if t.inst != nil {
 		t.judge()
-		t.gen.mod.Give(t.inst)
-		t.inst, t.gen = nil, nil
+		t.crew.mod.Give(t.inst)
+		t.inst, t.crew = nil, nil
 	}
 	t.conn = nil
 	if cap(t.own) > 4*ownFlushBytes {
@@ -155,7 +156,7 @@ func (t *turn) judgeNow() {
 	now := t.srv.clock.Mono()
 	nanos, sure := t.watch.stop(now)
 	sure = sure || t.inst.Spent() >= paceSureFuel
-	t.gen.pace.note(nanos, sure, t.calls, t.inline, t.now)
+	t.crew.pace.note(nanos, sure, t.calls, t.inline, t.now)
 	t.watch, t.calls = stopwatch{wall: now, cpu: -1}, 0
 }
 
@@ -163,6 +164,9 @@ func (t *turn) judgeNow() {
 func (t *turn) spent() bool {
 	if t.messages >= turnMessages || t.bytes >= turnBytes {
 		return true
+	}
+	if t.messages > 0 && t.inst != nil && t.crew.ofCell() && t.crew.mod.Waited() {
+		return true // who shares an instance is served in the order of coming
 	}
 	if t.messages&3 != 3 { // a look at the clock costs 25 ns
 		return false

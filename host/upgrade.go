@@ -29,7 +29,7 @@ type upgrade struct {
 func (u *upgrade) bind(t *turn) {
 	u.turn = t
 	u.upgrader = ws.Upgrader{
-		ReadBufferSize: max(readerBytes, int(t.srv.opts.Server.MaxHeaderSize)),
+		ReadBufferSize: max(readerBytes, int(t.srv.opts().Server.MaxHeaderSize)),
 		Header:         u,
 		Protocol:       u.wants,
 	}
@@ -116,7 +116,7 @@ func (c *Conn) shake(t *turn) verdict {
 	if c.phase != phaseHandshake || t.bits&inRead == 0 && c.held == nil {
 		return vDone
 	}
-	limits := &c.srv.opts.Server
+	limits := &c.srv.opts().Server
 	for {
 		have, _ := t.reader.Peek(t.reader.Buffered())
 		if len(have) > 0 && !tokenByte[have[0]] {
@@ -155,7 +155,7 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 		c.answer(t, answers[status], causeRejected)
 		return vDone
 	}
-	if status := r.parse(head, int(s.opts.Server.MaxURISize), s.opts.Server.MaxHeaders); status != 0 {
+	if status := r.parse(head, int(s.opts().Server.MaxURISize), s.opts().Server.MaxHeaders); status != 0 {
 		return reject(status)
 	}
 	if !r.isUpgrade() {
@@ -172,16 +172,18 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 	}
 	origin, _ := r.one("Origin")
 	host, _ := r.one("Host")
-	if len(origin) > 0 && !s.origins.plainlySame(origin, host) && !s.origins.allow(string(origin), string(host)) {
+	if len(origin) > 0 && !s.opts().origins.plainlySame(origin, host) && !s.opts().origins.allow(string(origin), string(host)) {
 		s.log.Info("upgrade refused: the page is of another origin", "origin", clip(string(origin), 128), "host", clip(string(host), 128), "route", rt.pattern.text)
 		return reject(http.StatusForbidden)
 	}
-	c.route = rt
+	if !c.attach(rt, path) {
+		return reject(http.StatusServiceUnavailable)
+	}
 	c.attrs = c.describe(r)
 
 	u := &t.upgrade
-	if rt.tenant.handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
-		switch v := t.acquire(rt.tenant, c); v {
+	if c.crew().mod.Handles(runtime.EventUpgrade) && c.told&toldUpgrade == 0 {
+		switch v := t.acquire(c.route.cell, c); v {
 		case vDone:
 		case vSkip:
 			return c.accept(t, head)
@@ -231,15 +233,15 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 // describe takes down what a handler may ask for later. The subprotocol is not
 // known yet.
 func (c *Conn) describe(r *request) *attrs {
-	keep := c.route.tenant.keepHeaders
+	keep := c.crew().keepHeaders
 	last := c.route.lastAttrs.Load()
 	if last != nil && last.plain != nil {
 		last = last.plain
 	}
-	if last != nil && last.uri == string(r.target) && r.says(keep, last.kept) {
+	if last != nil && last.uri == string(r.target) && slices.Equal(last.keep, keep) && r.says(keep, last.kept) {
 		return last
 	}
-	a := &attrs{uri: string(r.target)}
+	a := &attrs{uri: string(r.target), keep: keep}
 	if len(keep) > 0 {
 		a.kept = make([]string, len(keep))
 		for i, name := range keep {
@@ -257,7 +259,7 @@ func (r *route) speaking(protocol string, plain *attrs) *attrs {
 	if last != nil && last.plain == plain && last.protocol == protocol {
 		return last
 	}
-	a := &attrs{uri: plain.uri, protocol: protocol, kept: plain.kept, plain: plain}
+	a := &attrs{uri: plain.uri, protocol: protocol, keep: plain.keep, kept: plain.kept, plain: plain}
 	r.lastAttrs.Store(a)
 	return a
 }

@@ -47,11 +47,11 @@ func (c *Conn) enqueue(frame *pool.Buf) queued {
 		c.writing = true
 		return queuedMine
 	}
-	limits := &c.srv.opts.WebSocket
+	limits := &c.srv.opts().WebSocket
 	if q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) {
 		return queuedFull
 	}
-	if c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts.Server.OutboundBudget) {
+	if c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts().Server.OutboundBudget) {
 		return queuedFull
 	}
 	frame.Retain()
@@ -231,7 +231,7 @@ func (c *Conn) stallLocked() {
 	if q.stalledAt == 0 {
 		q.stalledAt = c.srv.clock.Mono()
 	}
-	c.srv.wheel.scheduleBefore(&c.node, q.stalledAt+int64(c.srv.opts.WebSocket.WriteTimeout))
+	c.srv.wheel.scheduleBefore(&c.node, q.stalledAt+int64(c.srv.opts().WebSocket.WriteTimeout))
 }
 
 // writable takes note of room in the socket and goes on writing.

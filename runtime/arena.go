@@ -65,10 +65,10 @@ type regionClass struct {
 	idle []region // at most maxIdlePerClass, all zeros; the one used last comes last and is taken first
 }
 
-// newArena returns an arena that commits at most budgetBytes. 0 means defaultGuestBudget.
+// newArena returns an arena that commits at most budgetBytes. 0 means DefaultGuestBudgetBytes.
 func newArena(budgetBytes int64) *arena {
 	if budgetBytes == 0 {
-		budgetBytes = defaultGuestBudget()
+		budgetBytes = DefaultGuestBudgetBytes()
 	}
 	return &arena{budget: budgetBytes, maxRegions: regionLimit(os.DirFS("/")), kept: keptBytes}
 }

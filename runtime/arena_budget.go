@@ -20,10 +20,10 @@ const (
 	unknownMemoryBytes = 2 << 30
 )
 
-// defaultGuestBudget returns the bytes that guests may have unless the operator says otherwise: 40 % of the least of
+// DefaultGuestBudgetBytes returns the bytes that guests may have unless the operator says otherwise: 40 % of the least of
 // the machine's memory, the limits of the control groups that the process is in, and GOMEMLIMIT. Guest memory lies
 // outside Go's heap, so GOMEMLIMIT does not bound it; it is taken for what the operator wants the process to use.
-func defaultGuestBudget() int64 {
+func DefaultGuestBudgetBytes() int64 {
 	return memoryLimit(os.DirFS("/"), debug.SetMemoryLimit(-1)) / 100 * defaultBudgetPercent
 }
 

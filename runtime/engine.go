@@ -43,12 +43,12 @@ type Options struct {
 	// Jail says whether a module is first compiled in a process of its own, with bounded memory and time, so that a
 	// file made to hurt the compiler cannot hurt the server: "on" needs that, "off" does without, "auto" does it where the
 	// system can. Empty means "auto".
-	Jail string `koanf:"jail"`
+	Jail string `koanf:"jail" oneof:"on,off,auto"`
 
 	// Metering says whether modules are rewritten so that they can be stopped: "on", or "off" to run modules that you
 	// trust not to loop a little faster. With "off" neither time nor work nor stack of a handler is bounded, and one that
 	// loops stalls the whole process. Empty means "on".
-	Metering string `koanf:"metering"`
+	Metering string `koanf:"metering" oneof:"on,off"`
 
 	// TapeDir is where tapes are kept of instances that have trapped, of modules that record (modules.NAME.record), beside
 	// the modules' files. At most 32 tapes of together 256 MiB, the oldest go. They hold what clients sent, in clear: the

@@ -32,6 +32,7 @@ type pool struct {
 	late   uint64 // waiters that it has refused
 
 	leaving bool // retired and without users: nobody takes any more, what is out comes back
+	turned  bool // and who waited was turned away: no instance is made any more
 	closed  bool // and everything is back
 
 	ordinal   uint64 // of the next instance
@@ -93,13 +94,17 @@ func (p *pool) takeIdleLocked() *Instance {
 }
 
 // TakeReserved makes the instance for which Granted(nil) has reserved a place. When it fails the place goes to the
-// next waiter.
+// next waiter. After [Module.TurnAway] it fails with ErrClosed.
 func (m *Module) TakeReserved() (*Instance, error) {
 	p := &m.pool
 	p.mu.Lock()
-	ordinal := p.ordinal
+	turned, ordinal := p.turned, p.ordinal
 	p.ordinal++
 	p.mu.Unlock()
+	if turned {
+		m.freePlace()
+		return nil, ErrClosed
+	}
 
 	i, err := m.newInstance(ordinal)
 	if err != nil {

@@ -83,9 +83,8 @@ type Module struct {
 	events      uint64 // set of events that the guest handles
 	usesWASI    bool
 	logger      *slog.Logger
-	rt          wazero.Runtime // one per generation: memory limits are per runtime
-	compiled    wazero.CompiledModule
 	config      wazero.ModuleConfig
+	*code
 
 	// What recording needs, if record is set.
 	record     bool
@@ -99,8 +98,6 @@ type Module struct {
 	tapesKept, tapesDropped atomic.Uint64
 
 	kill  atomic.Bool  // what still runs must end
-	logs  logGate      // of what guests log and print
-	about logGate      // of what is logged about the module
 	users atomic.Int64 // Retain minus Release; retiredBit is set by Retire
 	pool  pool
 }
@@ -131,8 +128,10 @@ func newModule(e *Engine, digest string, o ModuleOptions) *Module {
 		record:    o.records(),
 		keepTapes: o.Tapes,
 		replay:    o.replay,
+		code:      new(code),
 		pool:      pool{max: instances, idle: make([]*Instance, 0, instances)},
 	}
+	m.sharers.Store(1)
 	m.logs.init(o.Limits.LogRate, e.now)
 	m.about.init(aboutLogRate, e.now)
 	return m
@@ -300,9 +299,7 @@ func (m *Module) Kill() { m.kill.Store(true) }
 
 // close frees the module with its instances. Nobody uses it.
 func (m *Module) close() {
-	background := context.Background()
-	_ = m.rt.Close(background)
-	_ = m.compiled.Close(background)
+	m.code.drop()
 	m.engine.forget(m)
 }
 

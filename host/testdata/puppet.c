@@ -41,6 +41,14 @@ static char text_bytes[TEXT_BYTES];
 static volatile uint32_t sink;
 static int failure; // what the event returns
 
+// What an instance keeps in memory and hands on.
+static struct {
+    char text[256];
+    uint32_t text_len;
+    int64_t total;
+} kept;
+static char save_fails, restore_fails; // 'r' refuses, 't' traps
+
 static int32_t run(weir_conn conn, weir_str verb, weir_str rest) {
 #define IS(name) weir_equal(verb, WEIR_S(name))
     char cstr[128];
@@ -111,6 +119,18 @@ static int32_t run(weir_conn conn, weir_str verb, weir_str rest) {
     if (IS("gen")) return say_int(conn, "gen", (int64_t)weir_generation());
     if (IS("queued")) return say_int(conn, "queued", weir_conn_queued(conn));
     if (IS("mono")) return say_int(conn, "mono", weir_time_mono_ns());
+    if (IS("keep")) { // in the instance's memory
+        terminate(kept.text, sizeof kept.text, rest);
+        return (int32_t)(kept.text_len = rest.len < sizeof kept.text - 1 ? rest.len : sizeof kept.text - 1);
+    }
+    if (IS("kept")) return weir_send_text(conn, (weir_str){kept.text, kept.text_len});
+    if (IS("total")) return say_int(conn, "total", kept.total += number(&rest));
+    if (IS("key")) {
+        weir_key(&out);
+        return weir_send_buf(conn, &out);
+    }
+    if (IS("badsave")) return save_fails = rest.ptr[0];
+    if (IS("badrestore")) return restore_fails = rest.ptr[0];
     if (IS("spin")) {
         int64_t n = number(&rest);
         while (n-- > 0) sink++;
@@ -206,4 +226,22 @@ static int on_drain(weir_conn conn, int64_t left_ms) {
     return weir_publish_buf(WEIR_S("drains"), &line, 0);
 }
 
-WEIR_HANDLER(.init = on_init, .upgrade = on_upgrade, .open = on_open, .message = on_message, .close = on_close, .timer = on_timer, .drain = on_drain)
+static int fails(char how) {
+    if (how == 't') __builtin_trap();
+    return how == 'r';
+}
+
+static int on_save(void) {
+    if (fails(save_fails)) return 1;
+    return weir_save((weir_str){(const char *)&kept, sizeof kept});
+}
+
+static int on_restore(weir_str state, uint64_t saved_by) {
+    (void)saved_by;
+    if (fails(restore_fails) || state.len != sizeof kept) return 1;
+    __builtin_memcpy(&kept, state.ptr, sizeof kept);
+    return weir_publish(WEIR_S("ticks"), WEIR_KIND_TEXT, WEIR_S("never"), 0) != WEIR_DENIED; // nothing else takes hold
+}
+
+WEIR_HANDLER(.init = on_init, .upgrade = on_upgrade, .open = on_open, .message = on_message, .close = on_close, .timer = on_timer, .drain = on_drain, .save = on_save,
+             .restore = on_restore)

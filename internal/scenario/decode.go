@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"regexp"
@@ -303,7 +304,29 @@ func (l *loader) payload(n *config.Node, key string) payload {
 			p.delay = durationOf(v)
 		}
 	}
+	if t := n.Get("times"); t != nil && n.Get("text") == nil && n.Get("bytes") == nil {
+		l.at(t, key+".times", "repeats a text or bytes, and neither is here")
+	} else {
+		p.data = l.repeated(n, key, p.data)
+	}
 	return p
+}
+
+// maxTimesBytes bounds a message that is made of another by repeating it.
+const maxTimesBytes = 16 << 20
+
+// repeated is what a message holds, as often as its times says.
+func (l *loader) repeated(n *config.Node, key string, data []byte) []byte {
+	n = n.Get("times")
+	if n == nil {
+		return data
+	}
+	times := intOf(n, 1)
+	if len(data)*times > maxTimesBytes {
+		l.at(n, key+".times", "%d times %d bytes are more than %d", times, len(data), maxTimesBytes)
+		return data
+	}
+	return bytes.Repeat(data, times)
 }
 
 func (l *loader) json(n *config.Node, key string) []byte {
@@ -372,6 +395,8 @@ func (l *loader) match(n *config.Node, within time.Duration, key string) match {
 		case "count":
 			m.count = intOf(v, 1)
 			continue
+		case "times":
+			continue
 		case "within":
 			m.within = durationOf(v)
 			continue
@@ -401,6 +426,12 @@ func (l *loader) match(n *config.Node, within time.Duration, key string) match {
 		default:
 			m.value = l.value(name, v, key+"."+name)
 		}
+	}
+	if t := n.Get("times"); t != nil && (m.re != nil || m.kind != "text" && m.kind != "bytes") {
+		l.at(t, key+".times", "repeats a text or bytes, and neither is here")
+	} else {
+		m.text = string(l.repeated(n, key, []byte(m.text)))
+		m.bytes = l.repeated(n, key, m.bytes)
 	}
 	if c := n.Get("count"); c != nil && (!m.isMessage() || m.kind == "any_order") {
 		l.at(c, key+".count", "counts messages, and %s is none", m.kind)

@@ -30,6 +30,7 @@ type File struct {
 
 	options host.Options
 	modules []host.Module // in the order of their names
+	alone   bool          // the file names one module's file, and no configuration
 }
 
 // Scenario is one story, played in a world of its own.
@@ -247,7 +248,7 @@ func (l *loader) loadModule(root, n *config.Node) {
 			l.at(settings, "module_config", "%v", err)
 		}
 	}
-	l.file.modules = []host.Module{module}
+	l.file.modules, l.file.alone = []host.Module{module}, true
 	l.file.options = host.Options{Routes: []host.Route{{Path: "/{path...}", Module: name}}}
 }
 

@@ -252,6 +252,9 @@ var (
 			{name: "reason", doc: "Text behind the code; expected, a /regular expression/ too.", shape: patternShape},
 		}}
 
+	timesDoc   = "The text, or the bytes, so many times over, as one message."
+	timesShape = &shape{is: "a number", leaf: whole(1, maxTimesBytes)}
+
 	messageShape = &shape{name: "message", is: "a message to send", exactly: []string{"text", "json", "bytes", "file", "close", "ping", "raw"},
 		fields: []field{
 			{name: "text", doc: "A text message.", shape: textShape},
@@ -261,6 +264,7 @@ var (
 			{name: "close", doc: "A Close frame, and nothing is read of what that means.", shape: closeShape},
 			{name: "ping", doc: "A ping with this payload.", shape: textShape},
 			{name: "raw", doc: "Bytes as they are, in hexadecimal: no frame is made.", shape: hexShape},
+			{name: "times", doc: timesDoc, shape: timesShape},
 			{name: "split", doc: "Sends that many bytes at a time.", shape: &shape{is: "a number of bytes", leaf: whole(1, 1<<20)}},
 			{name: "delay", doc: "Virtual time that goes by before each piece.", shape: durationShape},
 		}}
@@ -276,6 +280,7 @@ var (
 			{name: "close", doc: "The server's Close frame, after which nothing may come.", shape: closeShape},
 			{name: "status", doc: "The HTTP status of the answer to open.", shape: &shape{is: "an HTTP status", leaf: whole(100, 599)}},
 			{name: "protocol", doc: "The subprotocol that was agreed on.", shape: textShape},
+			{name: "times", doc: timesDoc, shape: timesShape},
 			{name: "count", doc: "That many messages in a row, each of which fits.", shape: &shape{is: "a number of messages", leaf: whole(1, 100_000)}},
 			{name: "within", doc: "How long it may take in virtual time, each of several messages anew; by default 100ms.", shape: durationShape},
 		}}

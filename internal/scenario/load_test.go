@@ -96,6 +96,9 @@ func TestMistakes(t *testing.T) {
 		{"a fault with an error that is none", inSteps("  - faults: [{call: topic_publish, nth: 2, error: queue_ful}]\n"), []string{`"queue_ful" is not one of`}},
 		{"within where nothing waits", inSteps("  - open: [ann]\n    within: 1s\n"), []string{`within: only expect takes it`}},
 		{"a count of what is no message", inSteps("  - open: [ann]\n  - expect: {ann: {close: {}, count: 2}}\n"), []string{`count: counts messages, and close is none`}},
+		{"a repetition of what is no text", inSteps("  - open: [ann]\n  - send: {ann: {json: 1, times: 2}}\n  - expect: {ann: [{json: 1, times: 2}, {text: /a/, times: 2}]}\n"), []string{
+			`send.ann.times: repeats a text or bytes, and neither is here`, `7:37: `, `7:60: `}},
+		{"a repetition without end", inSteps("  - open: [ann]\n  - send: {ann: {text: abc, times: 9999999}}\n"), []string{`times: 9999999 times 3 bytes are more than 16777216`}},
 		{"an end in any order", inSteps("  - open: [ann]\n  - expect: {ann: {any_order: [{close: {}}]}}\n"), []string{`any_order: close is not a message`}},
 		{"a reason without a code", inSteps("  - open: [ann]\n  - close: {ann: {reason: bye}}\n"), []string{`a reason goes with a code only`}},
 		{"time in together", inSteps("  - open: [ann]\n  - together: [{advance: 1s}, {send: {ann: {text: a, delay: 1s}}}]\n"), []string{

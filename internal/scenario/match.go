@@ -33,13 +33,13 @@ func (v value) String() string {
 		if v.re != nil {
 			return "text that matches " + v.text
 		}
-		return "text " + strconv.Quote(v.text)
+		return cut("text "+strconv.Quote(v.text), 2000)
 	case "json":
 		return "json with " + string(v.bytes)
 	case "json_exact":
 		return "json " + string(v.bytes)
 	default:
-		return "bytes " + hex.EncodeToString(v.bytes)
+		return cut("bytes "+hex.EncodeToString(v.bytes), 2000)
 	}
 }
 

@@ -52,6 +52,7 @@ func TestFailures(t *testing.T) {
 		{"a message of who has gone", "- open: [ann]\n- abort: [ann]\n- send: {ann: {text: a}}", []string{`expected  ann can send`}},
 		{"what the server holds", "- open: [ann]\n- send: {ann: {text: join x;set hello}}\n- assert: {topics: {x: 2, y: 0}, connections: 3, state: {ann: {text: bye}}, metrics: {messages_received: 5}}", []string{
 			"topic x: 2\n            connections: 3\n            messages_received: 5\n            state of ann: text \"bye\"", "topic x: 1\n            connections: 1\n            messages_received: 1\n            state of ann: text \"hello\""}},
+		{"a long message, cut short", "- open: [ann]\n- send: {ann: {text: echo ab}}\n- expect: {ann: {text: ab, times: 5000}}", []string{`expected  ann: text "ababab`, `… (10007 bytes)`, `got       text "ab"`}},
 		{"the turn of a repeat", "- open: [ann]\n- repeat: {times: 3, steps: [{send: {ann: {text: \"echo ${i}\"}}}, {expect: {ann: {text: '/0|1/'}}}]}", []string{`(turn 3 of 3)`, `got       text "2"`}},
 		{"a file that the server refuses", "- open: [ann]\n- reload: s.yaml", []string{`expected  s.yaml becomes the next generation`, `module "m"`}},
 	} {
@@ -87,6 +88,7 @@ func TestWhatPasses(t *testing.T) {
 		{"a refusal may be met by the next step", "- open: {ann: /?reject=403}\n- expect: {ann: {status: 403}}"},
 		{"a trap ends its connection only", "- open: [ann, bob]\n- send: {ann: {text: trap}}\n- expect: {ann: {close: {code: 1011}}}\n- send: {bob: {text: echo a}}\n- expect: {bob: {text: a}}\n- assert: {metrics: {handler_failures: 1}}"},
 		{"fuel, not time, stops a handler", "- open: [ann]\n- send: {ann: {text: spin 1000000000}}\n- expect: {ann: {close: {code: 1011}}}"},
+		{"a long message is made by repetition", "- open: [ann]\n- send: {ann: [{times: 9, text: 'echo a;'}, {text: echo aaaaaaaaa}]}\n- expect: {ann: [{text: a, count: 9}, {text: a, times: 9}]}"},
 		{"a number in JSON from a repeat", "- open: [ann]\n- repeat:\n    times: 2\n    steps:\n    - send: {ann: {text: \"echo {\\\"n\\\":${i}}\"}}\n    - expect:\n        ann:\n          json_exact:\n            n: ${i}"},
 		{"silence without clients is only time", "- silence: 1h\n- open: [ann]"},
 	} {

@@ -301,6 +301,7 @@ type reload struct {
 
 func (l reload) do(r *runner, at *placed) *Failure {
 	for i, m := range l.modules {
+		m.Rollout.Canary = 0 // the step says that it takes over
 		if _, err := r.engine.Reload(r.ctx, r.w, m, r.log); err != nil {
 			return r.fail(at, l.files[i]+" becomes the next generation", err.Error())
 		}

@@ -14,16 +14,19 @@ type actor struct {
 	c  *Client
 	id string // in messages: no two connections have the same
 
-	greeted bool
-	handle  string // the guest's id of the connection; "" before it is known
-	seq     int
-	sent    [topics]int  // publishes
-	joined  [topics]bool // asked for
-	replies []reply      // expected, in order
-	pongs   []string     // sent pings, which may be answered
-	ponged  int          // pongs checked
-	timers  map[string]bool
-	heardOf map[string]int // topic and publisher: the last number
+	key        string // under the scope key, who has the same shares an instance
+	generation int    // the latest that it was served by
+	total      int    // the latest sum that its instance told
+	greeted    bool
+	handle     string // the guest's id of the connection; "" before it is known
+	seq        int
+	sent       [topics]int  // publishes
+	joined     [topics]bool // asked for
+	replies    []reply      // expected, in order
+	pongs      []string     // sent pings, which may be answered
+	ponged     int          // pongs checked
+	timers     map[string]bool
+	heardOf    map[string]int // topic and publisher: the last number
 
 	// Why the server may end the connection, "" while it may not, and with which
 	// codes; none means that a Close frame need not come.
@@ -86,6 +89,10 @@ func (a *actor) act() {
 		a.actSilently()
 		return
 	}
+	if r.profile.Swaps && r.swaps.IntN(3) == 0 {
+		a.add()
+		return
+	}
 	switch n := r.rng.IntN(100); {
 	case n < 25:
 		a.echo()
@@ -142,6 +149,12 @@ func (a *actor) actSilently() {
 
 func (a *actor) echo() {
 	a.say("echo " + a.due(fmt.Sprintf("r %s %d", a.id, a.next())))
+}
+
+// add asks which generation serves it and has its instance add to a sum, which
+// only memory holds.
+func (a *actor) add() {
+	a.say("gen;total 1;echo " + a.due(fmt.Sprintf("r %s %d", a.id, a.next())))
 }
 
 func (a *actor) repeat() {
@@ -302,6 +315,7 @@ func (a *actor) fail() {
 	}
 	a.ends("the handler failed", 1011)
 	a.say(script)
+	a.r.fell[a.key] = true
 }
 
 // broke reports a promise that did not hold for a.
@@ -333,6 +347,10 @@ func (a *actor) hear(m Message) {
 		delete(a.timers, id)
 	case a == a.r.watcher && strings.HasPrefix(kind, "count="):
 		a.r.members, _ = strconv.Atoi(kind[len("count="):])
+	case strings.HasPrefix(kind, "gen="):
+		a.hearGeneration(kind[len("gen="):])
+	case strings.HasPrefix(kind, "total="):
+		a.hearTotal(kind[len("total="):])
 	case kind == "draining":
 		if !a.r.draining {
 			a.broke("drain is told in a drain", "the handler was told to drain")
@@ -360,6 +378,26 @@ func (a *actor) answered(m Message) {
 	if want.op != m.Opcode || want.text != got {
 		a.broke("messages are answered in order", "it heard %s, and expected %s", clip(m.String()), clip(show(want.op, []byte(want.text))))
 	}
+}
+
+func (a *actor) hearGeneration(digits string) {
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < a.generation {
+		a.broke("no connection goes back", "generation %q serves it after %d", digits, a.generation)
+	}
+	a.generation = n
+}
+
+// hearTotal checks that an instance's memory goes from generation to generation.
+func (a *actor) hearTotal(digits string) {
+	n, err := strconv.Atoi(digits)
+	switch {
+	case err != nil:
+		a.broke("an instance keeps what it knows", "the sum is %q", digits)
+	case a.r.scope == "connection" && n != a.total+1, a.r.scope == "key" && n <= a.total:
+		a.broke("an instance keeps what it knows", "the sum is %d after %d", n, a.total)
+	}
+	a.total = n
 }
 
 // hearPublish checks the order of one publisher's messages on one topic.
@@ -405,6 +443,7 @@ func (a *actor) rested() {
 	case !c.Opened():
 		a.restedOutside()
 	case c.Ended() && r.breaker && r.has(Failures) && c.Closed() != nil && c.Closed().Code == 1013:
+	case c.Ended() && r.scope == "key" && r.fell[a.key] && c.Closed() != nil && c.Closed().Code == 1011:
 	case c.Ended() && r.tight && (c.Closed() == nil || c.Closed().Code == 1013): // a short queue was full
 	case !c.Ended():
 		if a.excuse != "" && a.excuse != "it did not read" {
@@ -443,7 +482,7 @@ func (a *actor) restedInside() {
 // restedOutside checks a connection that never became a WebSocket.
 func (a *actor) restedOutside() {
 	c := a.c
-	shed := (a.r.has(Overload) || a.r.breaker && a.r.has(Failures)) && c.Status() == 503
+	shed := (a.r.has(Overload) || a.r.paused || a.r.scope == "key" && a.r.fell[a.key] || a.r.breaker && a.r.has(Failures)) && c.Status() == 503
 	switch {
 	case !c.Ended():
 		a.broke("liveness", "its handshake is not over %v after the last fault", quiet)

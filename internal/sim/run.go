@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +24,9 @@ type Profile struct {
 	Faults Faults
 	// All turns on all of Faults in every run, instead of a subset by seed.
 	All bool
+	// Swaps has the guest reloaded, made a canary, promoted, rolled back and paused
+	// under way, in a scope by seed.
+	Swaps bool
 	// Guest is host/testdata/puppet.wasm: a handler that does what its clients
 	// say. Required.
 	Guest []byte
@@ -49,7 +53,9 @@ const quiet = time.Minute
 // completely, and before the Close frame; publishes of one client come in their
 // order and, to members, without a gap; nothing comes of a handler that failed;
 // a message reaches only whom it was for; a connection ends for a reason, with at
-// most one Close frame of the right code; no lane and no socket has two owners.
+// most one Close frame of the right code; no lane and no socket has two owners; no
+// connection goes back to an older generation, and none finds that its instance
+// has forgotten or heard twice what it was told.
 // At the end: each close was told to the handler once, and no byte, connection
 // or socket is left.
 func Run(seed uint64, p Profile) error {
@@ -78,7 +84,7 @@ func run(seed uint64, p Profile) (*runner, error) {
 	if !p.All {
 		faults = faults.swarm(rng)
 	}
-	r := &runner{rng: rng, profile: p, faults: faults, actors: make([]*actor, p.Clients)}
+	r := &runner{rng: rng, swaps: rand.New(rand.NewPCG(seed, 0x73776170)), profile: p, faults: faults, fell: make(map[string]bool), actors: make([]*actor, p.Clients)}
 	o := r.options(seed)
 	var err error
 	if r.w, err = New(o); err != nil {
@@ -110,6 +116,14 @@ func (r *runner) options(seed uint64) Options {
 		o.Host.WebSocket.OutboundQueueMessages = 2 + rng.IntN(16)
 		o.Host.WebSocket.OutboundQueueSize = host.Size(80+rng.IntN(80)) << 10
 	}
+	if r.profile.Swaps {
+		r.scope = [...]string{"pool", "connection", "key"}[r.swaps.IntN(3)]
+		o.Host.Routes = []host.Route{{Path: "/{key}", Module: "puppet", Scope: r.scope}}
+		if r.scope == "key" {
+			o.Host.Routes[0].Key = "{key}"
+		}
+	}
+	r.guest = o.Modules[0]
 	return o
 }
 
@@ -117,8 +131,11 @@ func (r *runner) options(seed uint64) Options {
 type runner struct {
 	w       *World
 	rng     *rand.Rand
+	swaps   *rand.Rand // for what Profile.Swaps adds: other runs are the same without
 	profile Profile
 	faults  Faults
+	guest   host.Module
+	scope   string // of all connections; "" is the pool
 
 	watcher   *actor
 	actors    []*actor
@@ -126,8 +143,10 @@ type runner struct {
 	closedOut int      // close events that the watcher has heard of
 	members   int      // what the watcher heard last of a topic
 	draining  bool
-	breaker   bool // the module's breaker may open
-	tight     bool // outbound queues are short
+	breaker   bool            // the module's breaker may open
+	paused    bool            // the module was paused at some time
+	fell      map[string]bool // keys with a client that had the handler fail: under the scope key all of theirs lose their instance
+	tight     bool            // outbound queues are short
 }
 
 func (r *runner) has(f Faults) bool { return r.faults.Has(f) }
@@ -141,7 +160,7 @@ func (r *runner) span(limit time.Duration) time.Duration {
 }
 
 func (r *runner) play() {
-	r.watcher = r.connect("watcher", "/")
+	r.watcher = r.connect("watcher", "/watcher")
 	r.w.Settle()
 	r.watcher.watch()
 	r.w.Settle()
@@ -150,7 +169,11 @@ func (r *runner) play() {
 	for i := 0; i < r.profile.Events && r.w.Err() == nil; i++ {
 		r.act(r.rng.IntN(len(r.actors)))
 		r.goOn()
+		if r.profile.Swaps {
+			r.swap()
+		}
 	}
+	_ = r.w.Server().Resume("puppet")
 	r.calmDown()
 	r.finish()
 }
@@ -233,7 +256,15 @@ func (r *runner) count() {
 // deaf reports that the watcher may have missed that a handler was told of a
 // close: an open breaker leaves events out, and a short queue may have cost the
 // watcher its connection.
-func (r *runner) deaf() bool { return r.breaker && r.has(Failures) || r.watcher.c.Ended() }
+//
+// Nor is anybody left who could be told when an instance is lost that served
+// nobody else.
+func (r *runner) deaf() bool {
+	return r.has(Failures) && (r.breaker || r.alone()) || r.watcher.c.Ended()
+}
+
+// alone reports that connections have an instance which not everybody shares.
+func (r *runner) alone() bool { return r.scope == "connection" || r.scope == "key" }
 
 // finish ends the run in one of several ways.
 func (r *runner) finish() {
@@ -257,7 +288,7 @@ func (r *runner) finish() {
 				w.violate("liveness", "%s has not ended %v after it left", a.id, quiet)
 			}
 		}
-		if open := w.Server().Stats().Open; open != 1 {
+		if open := w.Server().Stats().Open; open != btoi(!r.watcher.c.Ended()) { // a short queue may have cost it its connection
 			w.violate("opened − closed = open", "%d connections are open when only the watcher should be", open)
 		}
 	default:
@@ -279,6 +310,7 @@ func (r *runner) finish() {
 // connect makes a new connection for the client of that name.
 func (r *runner) connect(name, path string) *actor {
 	a := r.knock(name)
+	a.key, _, _ = strings.Cut(path[1:], "?")
 	a.c.Request(path)
 	return a
 }
@@ -312,22 +344,62 @@ func (r *runner) act(i int) {
 	}
 }
 
+// path is where a client connects: one of a few keys.
+func (r *runner) path() string {
+	if !r.profile.Swaps {
+		return "/"
+	}
+	return fmt.Sprintf("/k%d", r.swaps.IntN(4))
+}
+
+// swap changes the guest's generations at times.
+func (r *runner) swap() {
+	srv := r.w.Server()
+	switch n := r.swaps.IntN(100); {
+	case n < 2:
+		r.reload(0)
+	case n < 4:
+		r.reload(1 + r.swaps.IntN(100))
+	case n < 6:
+		_ = srv.Canary("puppet", 100) // there may be none
+	case n < 8:
+		_ = srv.Promote("puppet")
+	case n < 11:
+		_ = srv.Rollback("puppet") // there may be nothing to return to
+	case n < 13:
+		r.paused = true
+		_ = srv.Pause("puppet")
+	case n < 20:
+		_ = srv.Resume("puppet")
+	}
+}
+
+func (r *runner) reload(canary int) {
+	m := r.guest
+	m.Rollout.Canary = canary
+	if _, err := r.w.Server().Reload(context.Background(), m); err != nil {
+		r.w.violate("a module that is fine is loaded", "%v", err)
+	}
+}
+
 // arrive connects: mostly right, sometimes not.
 func (r *runner) arrive(name string) *actor {
 	if !r.has(BadPeers) || !r.chance(6) {
-		return r.connect(name, "/")
+		return r.connect(name, r.path())
 	}
 	a := r.knock(name)
 	switch r.rng.IntN(7) {
 	case 0:
 		a.refused = []int{403}
-		a.c.Request("/?reject=403")
+		a.c.Request(r.path() + "?reject=403")
 	case 1:
 		if r.has(Failures) {
 			a.refused = []int{500}
-			a.c.Request("/?trap=1")
+			path := r.path()
+			r.fell[path[1:]] = true
+			a.c.Request(path + "?trap=1")
 		} else {
-			a.c.Request("/")
+			a.c.Request(r.path())
 		}
 	case 2:
 		a.refused = []int{400}

@@ -22,6 +22,8 @@ func shape(seed uint64) Profile {
 	switch seed % 8 {
 	case 3:
 		p.All = true
+	case 1, 5:
+		p.Swaps = true
 	case 7:
 		p.Clients, p.Events = 3, 400
 	}
