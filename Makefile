@@ -73,14 +73,21 @@ tools: ## what the five languages, lint and the browser test need (Debian, as ro
 	if [ $${#missing[@]} -gt 0 ]; then set -x; apt-get update -q; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; fi
 	GOBIN=$(GOBIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	@for folder in $(NPM_FOLDERS); do (set -x; cd $$folder && npm ci --no-audit --no-fund); done
+	@for folder in $(NPM_FOLDERS); do \
+	  cmp -s $$folder/package-lock.json $$folder/node_modules/.installed && continue; \
+	  (set -x; cd $$folder && npm ci --no-audit --no-fund && cp package-lock.json node_modules/.installed); done
+	@$(MAKE) --no-print-directory js-engine
+
+.PHONY: js-engine
+js-engine: ## the engine for JavaScript, half a minute (needs make tools); `make build` puts it into weir
+	@guest-sdk/js/engine/build || [ $$? -eq 3 ] # 3: it has said why it is skipped
 
 # Folders whose packages the tests need.
-NPM_FOLDERS := test/browser
+NPM_FOLDERS := . test/browser
 
 .PHONY: clean
 clean: ## remove what the other targets leave here
-	rm -rf weir bin test/browser/node_modules
+	rm -rf weir bin node_modules test/browser/node_modules guest-sdk/js/engine/built/*.wasm
 
 ##@ Generated files
 
@@ -95,7 +102,7 @@ abi-check: ## fail if they have drifted from it
 
 .PHONY: docs
 docs: ## docs/config.md, from the structs
-	$(GO) test ./internal/config -run TestPage -update
+	$(GO) test ./internal/config -run TestGenerated -update
 
 ##@ Guests
 
@@ -107,7 +114,8 @@ GUEST_CFLAGS  := --target=wasm32 -std=c11 -O2 -nostdlib -fno-ident -Wall -Wextra
 GUEST_HEADERS := guest-sdk/c/weir.h guest-sdk/c/weir_abi.h guest-sdk/c/weir_json.h
 C_GUESTS      := examples/echo-c/echo.wasm examples/publish-c/publish.wasm internal/cli/demo/chat.wasm host/testdata/puppet.wasm \
                  internal/wasm/testdata/kernels/kernels.wasm
-GO_GUESTS     := examples/echo-go/echo.wasm examples/chat-go/chat.wasm examples/ticker-go/ticker.wasm examples/auth-go/auth.wasm
+GO_GUESTS     := examples/echo-go/echo.wasm examples/chat-go/chat.wasm examples/ticker-go/ticker.wasm examples/auth-go/auth.wasm \
+                 examples/room-go/room.wasm
 
 .PHONY: guests
 guests: $(C_GUESTS) ## build the C guests that are committed (needs make tools)
@@ -136,6 +144,13 @@ guests-go: $(GO_GUESTS) ## build the Go guests
 $(GO_GUESTS):
 	cd $(@D) && GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags='-s -w' -o $(@F) .
 
+.PHONY: guests-all
+guests-all: guests guests-go guests-rust guests-assemblyscript guests-ts ## build the examples in every language (needs make tools)
+
+.PHONY: guests-rust guests-assemblyscript guests-ts
+guests-rust guests-assemblyscript guests-ts: guests-%: build
+	@for folder in examples/*-$*; do ./weir build $$folder -o $$folder/$$(basename $$folder -$*).wasm; done
+
 .PHONY: conformance
 conformance: ## every language against every scenario, as a table
 	@table=$$(mktemp); trap 'rm -f $$table' EXIT; \
@@ -161,6 +176,10 @@ METERFLAGS ?=
 
 # More flags for bench, such as BENCHFLAGS='-only echo-1000x128 -servers weir,raw,gws'.
 BENCHFLAGS ?=
+
+.PHONY: bench-swap
+bench-swap: build bench-tools ## replace a module under load, ten times in half a minute (needs make tools); writes docs/bench/swap.md
+	cd bench && ../bin/swap -weir ../weir -out ../docs/bench -clang '$(CLANG)' $(SWAPFLAGS)
 
 .PHONY: bench-languages
 bench-languages: ## what a message costs in each language, two minutes; writes docs/bench/languages.md

@@ -134,18 +134,27 @@ type buildTask struct {
 	command string
 	environ []string // added to the environment
 
-	// What the language's plan has said: either a program with arguments, or make.
+	// What the language's plan has said: what runs first, in folder, and then either
+	// a program with arguments, or make.
+	before  []buildCommand
 	program string // as it is shown
 	path    string // as it is run
 	// args are the arguments; the program makes the file out, which it finds
 	// relative to folder or absolute.
 	args func(out string) []string
 	// made is the file that the program makes, if it cannot be told: nil, it is out.
-	made func() (string, error)
+	made func(ctx context.Context) (string, error)
 	// make makes the file out by itself, which is relative to the working directory
 	// or absolute; shown is what people are told instead of a command.
 	make  func(ctx context.Context, out string) error
 	shown string
+}
+
+// buildCommand is a program to run with its arguments.
+type buildCommand struct {
+	program string // as it is shown
+	path    string // as it is run
+	args    []string
 }
 
 // buildTasks finds out what there is to do.
@@ -193,7 +202,7 @@ func buildTasks(env *Env, folder string, o buildOptions) ([]buildTask, error) {
 		t.target = o.Output
 		t.module = nameOf(o.Output)
 	case file != "":
-		t.module = nameOf(file)
+		t.module = nameOf(strings.TrimSuffix(file, filepath.Ext(file)))
 		t.target = filepath.Join(folder, t.module+".wasm")
 	case len(modules) == 1:
 		for name, m := range modules {
@@ -216,7 +225,7 @@ func buildTasks(env *Env, folder string, o buildOptions) ([]buildTask, error) {
 // run makes the module. Unless a command of the configuration makes the target,
 // the result is a neighbour of it first, and is renamed when it is whole.
 func (t *buildTask) run(ctx context.Context, env *Env) (builtModule, error) {
-	if err := t.plan(env); err != nil {
+	if err := t.plan(ctx, env); err != nil {
 		return builtModule{}, err
 	}
 	made := t.target
@@ -231,6 +240,11 @@ func (t *buildTask) run(ctx context.Context, env *Env) (builtModule, error) {
 	}
 	fail := func(err error) (builtModule, error) {
 		return builtModule{}, &buildError{Module: t.module, Command: shown, Output: said.String(), err: err}
+	}
+	for _, c := range t.before {
+		if err := t.prepare(ctx, env, c, said); err != nil {
+			return fail(err)
+		}
 	}
 	fmt.Fprintln(env.Stderr, shown)
 	began := time.Now()
@@ -257,9 +271,9 @@ func (t *buildTask) run(ctx context.Context, env *Env) (builtModule, error) {
 
 // plan finds out how: what the command of the configuration needs, or what the
 // language says.
-func (t *buildTask) plan(env *Env) error {
+func (t *buildTask) plan(ctx context.Context, env *Env) error {
 	if t.command == "" {
-		return t.lang.plan(env, t, t.project)
+		return t.lang.plan(ctx, env, t, t.project)
 	}
 	shell, flag := "sh", "-c"
 	if goruntime.GOOS == "windows" {
@@ -293,6 +307,16 @@ func (t *buildTask) words() (string, error) {
 	return t.inFolder(strings.Join(words, " ")), nil
 }
 
+// prepare runs a command that comes before the compiler.
+func (t *buildTask) prepare(ctx context.Context, env *Env, c buildCommand, said io.Writer) error {
+	words := []string{c.program}
+	for _, a := range c.args {
+		words = append(words, quoteArgument(a))
+	}
+	fmt.Fprintln(env.Stderr, t.inFolder(strings.Join(words, " ")))
+	return t.exec(ctx, env, c.path, c.args, said)
+}
+
 // compile makes the file made; what the compiler says goes to said too.
 func (t *buildTask) compile(ctx context.Context, env *Env, made string, said io.Writer) error {
 	if t.make != nil {
@@ -306,7 +330,26 @@ func (t *buildTask) compile(ctx context.Context, env *Env, made string, said io.
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, t.path, t.args(out)...)
+	if err := t.exec(ctx, env, t.path, t.args(out), said); err != nil {
+		return err
+	}
+	if t.made == nil {
+		return nil
+	}
+	from, err := t.made(ctx)
+	if err != nil {
+		return err
+	}
+	wasm, err := env.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return env.WriteFile(made, wasm, 0o644)
+}
+
+// exec runs a program in the folder; what it says goes to said too.
+func (t *buildTask) exec(ctx context.Context, env *Env, path string, args []string, said io.Writer) error {
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = t.folder
 	cmd.Env = slices.Concat(env.Environ, t.environ)
 	cmd.Stdout = io.MultiWriter(env.Stderr, said)
@@ -319,20 +362,9 @@ func (t *buildTask) compile(ctx context.Context, env *Env, made string, said io.
 	}
 	cmd.WaitDelay = 5 * time.Second // for a compiler that does not listen, and for what it started
 	if err := env.Exec(cmd); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(t.path), err)
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
-	if t.made == nil {
-		return nil
-	}
-	from, err := t.made()
-	if err != nil {
-		return err
-	}
-	wasm, err := env.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return env.WriteFile(made, wasm, 0o644)
+	return nil
 }
 
 // inFolder is a command line that first goes to where it runs.
@@ -402,15 +434,17 @@ func untilSignal(parent context.Context, env *Env) (ctx context.Context, stop fu
 	}
 }
 
-// sizeText is a size for people: 512 B, 1.9 KiB, 2.1 MiB.
+// sizeText is a size for people: 512 B, 1.9 KiB, 2.1 MiB, 3.0 GiB.
 func sizeText(n int) string {
 	switch {
 	case n < 1<<10:
 		return fmt.Sprintf("%d B", n)
 	case n < 1<<20:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
 
 // durationText is d with about three digits: 812µs, 1.25ms, 3.1s.

@@ -72,7 +72,8 @@ func TestBuildFindsTheCompilerAndTheTarget(t *testing.T) {
 	}{
 		{"go.mod means Go", map[string]string{"go.mod": ""}, "go", nil, "echo.wasm",
 			[]string{"GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared '-ldflags=-s -w' -o echo.wasm .\n"}},
-		{"a Go file means Go", map[string]string{"main.go": "", "x.c": ""}, "go", nil, "echo.wasm", []string{"go build"}},
+		{"go.mod means Go, whatever else there is", map[string]string{"go.mod": "", "x.c": "", "x.ts": ""}, "go", nil, "echo.wasm", []string{"go build"}},
+		{"a Go file means Go", map[string]string{"main.go": "", "x_test.c": "", "x.test.js": ""}, "go", nil, "echo.wasm", []string{"go build"}},
 		{"a C file means C, with every C file", map[string]string{"a.c": "", "b.c": ""}, "clang-14", nil, "echo.wasm",
 			[]string{"clang-14 --target=wasm32", " -o echo.wasm a.c b.c\n"}},
 		{"the SDK beside it is included", map[string]string{"a.c": "", "sdk/weir.h": ""}, "clang", nil, "echo.wasm", []string{" clang --target", "-I sdk -o echo.wasm"}},
@@ -130,7 +131,10 @@ func TestBuildRefuses(t *testing.T) {
 		args  []string
 		want  string
 	}{
-		{"a folder without source", map[string]string{"a.txt": ""}, nil, "there is nothing to build: no go.mod, no *.go, no *.c; `weir new` starts a handler"},
+		{"a folder without source", map[string]string{"a.txt": ""}, nil, "there is nothing to build: no go.mod, no *.go, no *.c, no Cargo.toml, no asconfig.json, no *.ts, no *.js; `weir new` starts a handler"},
+		{"sources in several languages", map[string]string{"a.go": "", "b.c": "", "c.c": "", "d.c": ""}, nil,
+			"is this Go (a.go) or C (b.c, c.c and 1 more)? Give each a folder of its own, name the one file to build, or say in weir.yaml how a module is built"},
+		{"manifests of several languages", map[string]string{"go.mod": "", "Cargo.toml": "", "a.c": ""}, nil, "is this Go (go.mod) or Rust (Cargo.toml)?"},
 		{"a file that no compiler takes by itself", map[string]string{"a.txt": ""}, []string{"FILE a.txt"}, "a file by itself can be one of *.c"},
 		{"a configuration that is wrong", map[string]string{"weir.yaml": "modlues: {}"}, nil, `modlues: unknown key; did you mean "modules"?`},
 		{"modules that it cannot tell apart", map[string]string{"go.mod": "", "weir.yaml": "modules: {a: {path: a.wasm}, b: {path: b.wasm}}"}, nil,

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,8 +100,8 @@ type development struct {
 	level  slog.LevelVar
 	page   *playground
 
-	started *config.Config // as it was read at the start
-	project *config.Config // as it is in service; what needs a restart is as in started
+	project *config.Config               // as it is in service
+	pages   atomic.Pointer[http.Handler] // answers plain requests
 	builder builder
 	watch   *watcher
 	server  *host.Server
@@ -140,11 +142,12 @@ func (d *development) run(ctx context.Context) error {
 			return err // they have no place
 		}
 	}
-	d.started, d.project = project, project
+	d.project = project
 	d.setLevel(project.Log.Level)
 	d.watch = newWatcher(d.folder, d.outputs(), d.staticFolders(), d.logger)
 	defer d.watch.close()
 
+	defer d.builder.close()
 	building, stop := untilSignal(ctx, d.env)
 	d.builder.start(building)
 	out := <-d.builder.outcome()
@@ -164,7 +167,10 @@ func (d *development) run(ctx context.Context) error {
 	if site.config.Runtime.TapeDir == "" {
 		site.config.Runtime.TapeDir = filepath.Join(d.folder, ".weir", "tapes")
 	}
-	site.http, d.rooted = d.web(&site.config)
+	web, rooted := d.web(&site.config.Options)
+	d.pages.Store(&web)
+	d.rooted = rooted
+	site.http = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*d.pages.Load()).ServeHTTP(w, r) })
 	d.describe()
 	site.modules = d.firstModules(out)
 	d.restore = d.grab()
@@ -251,7 +257,7 @@ func (d *development) ready(urls []string) {
 	}
 	fmt.Fprintf(d.env.Stdout, "Playground: %s\n", page)
 	var paths []string
-	for _, r := range d.started.Routes {
+	for _, r := range d.project.Routes {
 		if r.Module != "" {
 			paths = append(paths, "ws"+strings.TrimPrefix(urls[0], "http")+r.Path)
 		}
@@ -268,7 +274,7 @@ func (d *development) ready(urls []string) {
 }
 
 // live follows the source until ctx ends or the user quits.
-func (d *development) live(ctx context.Context, server *host.Server) {
+func (d *development) live(ctx context.Context, server *host.Server, _ *slog.Logger) {
 	d.server = server
 	defer d.page.close()
 	defer func() {
@@ -355,13 +361,24 @@ func (d *development) reconfigure() bool {
 		d.logger.Error(d.failure(buildOutcome{}, err))
 		return false
 	}
-	if keys := needsRestart(d.started, asked); len(keys) > 0 {
+	merged, changes := config.Merge(d.project, asked)
+	options := merged.Options
+	web, rooted := d.web(&options)
+	if err := d.server.Reconfigure(options); err != nil {
+		d.tellBuild(buildOutcome{}, err)
+		d.logger.Error(d.failure(buildOutcome{}, err))
+		return false
+	}
+	d.pages.Store(&web)
+	d.rooted = rooted
+	if keys := config.InClass(changes, config.ClassRestart); len(keys) > 0 {
 		d.logger.Warn("restart weir dev for what has changed in " + defaultFile + ": " + strings.Join(keys, ", "))
 	}
-	if asked.Log.Level != d.project.Log.Level {
-		d.setLevel(asked.Log.Level)
+	if merged.Log.Level != d.project.Log.Level {
+		d.setLevel(merged.Log.Level)
 	}
-	d.project = keptOf(d.started, asked)
+	d.project = merged
+	d.describe()
 	d.watch.expect(d.outputs(), d.staticFolders())
 	return true
 }
@@ -488,12 +505,12 @@ func (d *development) tellBuild(out buildOutcome, err error) {
 	d.page.changed()
 }
 
-// describe tells the page what does not change.
+// describe tells the page what the configuration says.
 func (d *development) describe() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.info.Subject = "../" + defaultFile
-	for _, r := range d.started.Routes {
+	d.info.Subject, d.info.Routes = "../"+defaultFile, nil
+	for _, r := range d.project.Routes {
 		if r.Module != "" {
 			d.info.Routes = append(d.info.Routes, playgroundRoute{r.Path, r.Module, r.Protocols})
 		}

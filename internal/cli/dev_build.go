@@ -17,6 +17,10 @@ type builder struct {
 	folder string
 	flags  []string // of the user, for the compiler
 
+	// resident compiles what is in a language that has such a compiler; nil until
+	// the first build needs it. The goroutine of the running build.
+	resident residentCompiler
+
 	running  *runningBuild // nil: none
 	restarts int           // how many builds in a row did not end, because a source changed
 }
@@ -94,19 +98,17 @@ func (b *builder) build(ctx context.Context) buildOutcome {
 	words := &compilerWords{w: b.env.Stderr}
 	env := *b.env
 	env.Stderr = words
-	env.Exec = func(cmd *exec.Cmd) error {
-		end := inGroup(cmd)
-		defer end()
-		words.on.Store(true)
-		defer words.on.Store(false)
-		return b.env.Exec(cmd)
-	}
 	tasks, err := b.tasks()
 	if err != nil {
 		return buildOutcome{err: err}
 	}
 	var out buildOutcome
 	for _, t := range tasks {
+		env.Exec = func(cmd *exec.Cmd) error {
+			words.on.Store(true)
+			defer words.on.Store(false)
+			return b.exec(ctx, t.lang, cmd)
+		}
 		built, err := t.run(ctx, &env)
 		if err != nil {
 			out.err = &exitError{exitBuild, err}
@@ -116,6 +118,29 @@ func (b *builder) build(ctx context.Context) buildOutcome {
 	}
 	out.took = time.Since(began)
 	return out
+}
+
+// exec runs a program of a build, or lets the language's resident compiler do
+// what it would.
+func (b *builder) exec(ctx context.Context, lang *language, cmd *exec.Cmd) error {
+	if lang != nil && lang.resident != nil {
+		if b.resident == nil {
+			b.resident = lang.resident(b.env)
+		}
+		if done, err := b.resident.run(ctx, cmd); done {
+			return err
+		}
+	}
+	end := inGroup(cmd)
+	defer end()
+	return b.env.Exec(cmd)
+}
+
+// close ends the resident compiler. No build runs.
+func (b *builder) close() {
+	if b.resident != nil {
+		b.resident.close()
+	}
 }
 
 func (b *builder) tasks() ([]buildTask, error) {

@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,57 +62,6 @@ func (d *development) readProject() (*config.Config, error) {
 		return nil, usage("%s names no module; `weir new` starts a handler", file)
 	}
 	return c, nil
-}
-
-// needsRestart lists the keys that differ and cannot change while the server
-// runs.
-func needsRestart(running, asked *config.Config) []string {
-	var keys []string
-	differ := func(key string, a, b any) {
-		if !reflect.DeepEqual(a, b) {
-			keys = append(keys, key)
-		}
-	}
-	differ("server", running.Server, asked.Server)
-	differ("websocket", running.WebSocket, asked.WebSocket)
-	differ("handler", running.Handler, asked.Handler)
-	differ("drain", running.Drain, asked.Drain)
-	differ("routes", running.Routes, asked.Routes)
-	differ("netpoll", running.Netpoll, asked.Netpoll)
-	differ("pool", running.Pool, asked.Pool)
-	differ("runtime", running.Runtime, asked.Runtime)
-	for _, name := range slices.Sorted(maps.Keys(running.Modules)) {
-		a := running.Modules[name]
-		b, ok := asked.Modules[name]
-		key := "modules." + name
-		if !ok {
-			keys = append(keys, key)
-			continue
-		}
-		differ(key+".keep_headers", a.KeepHeaders, b.KeepHeaders)
-		differ(key+".on_trap", a.OnTrap, b.OnTrap)
-		differ(key+".breaker", a.Breaker, b.Breaker)
-	}
-	for _, name := range slices.Sorted(maps.Keys(asked.Modules)) {
-		if _, ok := running.Modules[name]; !ok {
-			keys = append(keys, "modules."+name)
-		}
-	}
-	return keys
-}
-
-// keptOf is asked with what needs a restart as it is in running.
-func keptOf(running, asked *config.Config) *config.Config {
-	kept := *running
-	kept.Log = asked.Log
-	kept.Modules = maps.Clone(running.Modules)
-	for name, m := range kept.Modules {
-		if now, ok := asked.Modules[name]; ok {
-			now.KeepHeaders, now.OnTrap, now.Breaker = m.KeepHeaders, m.OnTrap, m.Breaker
-			kept.Modules[name] = now
-		}
-	}
-	return &kept
 }
 
 // readModule reads a module's file.
@@ -189,7 +136,7 @@ func nextFree(address string) string {
 // web takes the static route that would hide the playground out of the
 // configuration, and returns what answers plain requests: the playground, and
 // the files of that route. rooted says that the playground is at "/" too.
-func (d *development) web(c *config.Config) (_ http.Handler, rooted bool) {
+func (d *development) web(c *host.Options) (_ http.Handler, rooted bool) {
 	mux := http.NewServeMux()
 	mux.Handle(playgroundPath, http.StripPrefix(strings.TrimSuffix(playgroundPath, "/"), d.page))
 	var root http.Handler = d.page

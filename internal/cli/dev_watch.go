@@ -94,6 +94,18 @@ func (w *watcher) expect(outputs, skipped []string) {
 	w.settle()
 }
 
+// refocus watches these files from now on; what has changed since the last scan of
+// those that it knows is found by the next. For who has begun with newFileWatcher.
+func (w *watcher) refocus(files []string) {
+	known := w.made
+	w.expect(files, nil)
+	for path := range w.made {
+		if before, ok := known[path]; ok {
+			w.made[path] = before
+		}
+	}
+}
+
 func (w *watcher) close() {
 	if w.notify != nil {
 		w.notify.Close() // a descriptor that nobody writes to
@@ -119,7 +131,10 @@ func (w *watcher) errors() <-chan error {
 // note takes a notice and reports whether it is worth a scan.
 func (w *watcher) note(e fsnotify.Event) bool {
 	path := filepath.Clean(e.Name)
-	if w.root == "" { // a link beside a file may be what it leads through
+	if w.root == "" { // a link beside a file may be what it leads through; a log that grows there is not
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && !slices.Contains(w.outputs, path) {
+			return false
+		}
 		for _, output := range w.outputs {
 			w.noticed[output] = true
 		}

@@ -6,30 +6,37 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"weir/host"
+	"weir/runtime"
 )
 
 const doctorLong = `Looks at this machine: which languages handlers can be written in here, what is missing
-for the others and how to get it, and how much a server may open.
+for the others and how to get it, and what the machine lets a server have.
 
-Exit codes: 0 at least one language can be built, 1 none can.`
+-o json prints {"languages": […], "system": {…}}; whatever cannot be used has a "problem" and
+its "cure". Exit codes: 0 at least one language can be built, 1 none can.`
 
 // tool is something that a language is built with.
 type tool struct {
+	part     string   // what it is, of a tool that check finds
 	programs []string // the first that is there is used
 	version  []string // arguments that make it print its version
 	cure     cures    // how to get it
 
-	// check says what else there has to be, such as a library; nil: nothing.
-	check func(env *Env) error
+	// check finds a tool that is not just a program in the PATH; nil: it is one.
+	check func(ctx context.Context, env *Env) (version, path string, err error)
 }
 
 // cures say how to get a tool: on Debian and Ubuntu, on macOS, and elsewhere.
@@ -47,7 +54,7 @@ func (c cures) here(env *Env) string {
 	return c.any
 }
 
-// maxProbe bounds how long a tool may take to tell its version.
+// maxProbe bounds how long a tool may take to tell what it is.
 const maxProbe = 10 * time.Second
 
 // diagnosis is what `weir doctor -o json` prints; the keys stay as they are.
@@ -72,12 +79,19 @@ type toolDiagnosis struct {
 }
 
 type systemDiagnosis struct {
-	OS             string `json:"os"`
-	Arch           string `json:"arch"`
-	CPUs           int    `json:"cpus"`
-	MaxConnections int    `json:"max_connections"`     // that a server takes by default
-	CacheDir       string `json:"cache_dir,omitempty"` // for compiled modules
-	Problem        string `json:"problem,omitempty"`   // with the cache
+	OS     string           `json:"os"`
+	Arch   string           `json:"arch"`
+	CPUs   int              `json:"cpus"`
+	Go     string           `json:"go"` // that weir was built with
+	Checks []checkDiagnosis `json:"checks"`
+}
+
+// checkDiagnosis is one thing that a server needs of the machine.
+type checkDiagnosis struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Problem string `json:"problem,omitempty"` // empty when it does for a server with weir's defaults
+	Cure    string `json:"cure,omitempty"`
 }
 
 func newDoctor(env *Env) *cobra.Command {
@@ -103,12 +117,7 @@ func newDoctor(env *Env) *cobra.Command {
 			} else {
 				fmt.Fprint(env.Stdout, d)
 			}
-			for _, l := range d.Languages {
-				if l.Ready {
-					return nil
-				}
-			}
-			return errors.New("no language can be built here; `weir serve` needs none of them")
+			return d.verdict()
 		},
 	}
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "`FORM` of the output: text or json")
@@ -118,18 +127,7 @@ func newDoctor(env *Env) *cobra.Command {
 // diagnose looks at everything. A tool that does not answer is a problem of its
 // own and of nothing else.
 func diagnose(ctx context.Context, env *Env) diagnosis {
-	d := diagnosis{System: systemDiagnosis{
-		OS: goruntime.GOOS, Arch: goruntime.GOARCH, CPUs: goruntime.NumCPU(),
-		MaxConnections: host.Options{}.WithDefaults().Server.MaxConnections,
-	}}
-	if env.CacheDir == "" {
-		d.System.Problem = "the system names no folder for caches: modules are compiled at every start"
-	} else {
-		d.System.CacheDir = filepath.Join(env.CacheDir, "weir")
-		if err := env.MkdirAll(d.System.CacheDir, 0o700); err != nil {
-			d.System.Problem = err.Error()
-		}
-	}
+	var d diagnosis
 	for _, l := range languages() {
 		one := languageDiagnosis{Name: l.name, Title: l.title, Ready: true}
 		for _, t := range l.tools {
@@ -139,18 +137,117 @@ func diagnose(ctx context.Context, env *Env) diagnosis {
 		}
 		d.Languages = append(d.Languages, one)
 	}
+	server := host.Options{}.WithDefaults().Server
+	d.System = systemDiagnosis{
+		OS: goruntime.GOOS, Arch: goruntime.GOARCH, CPUs: goruntime.NumCPU(), Go: goruntime.Version(),
+		Checks: []checkDiagnosis{
+			checkConnections(server.MaxConnections),
+			{Name: "guest memory", Value: sizeText(int(runtime.DefaultGuestBudgetBytes())) + " for all handlers together"},
+			checkCache(env),
+			checkListen(ctx, server.Listen[0]),
+		},
+	}
+	for _, k := range kernelLimits {
+		if c, ok := k.check(env); ok {
+			d.System.Checks = append(d.System.Checks, c)
+		}
+	}
 	return d
 }
 
-func (t tool) diagnose(ctx context.Context, env *Env) toolDiagnosis {
-	d := toolDiagnosis{Name: t.programs[0]}
-	name, path, err := findProgram(env, t.programs)
-	if err == nil {
-		d.Name, d.Path = name, path
-		d.Version, err = t.ask(ctx, env, path)
+// maxConnections is what a server takes where the system lets it.
+const maxConnections = 65_536
+
+func checkConnections(most int) checkDiagnosis {
+	d := checkDiagnosis{Name: "connections", Value: fmt.Sprintf("up to %d", most)}
+	if most < maxConnections {
+		d.Problem = "the limit of open files allows no more"
+		d.Cure = fmt.Sprintf("ulimit -Hn %[1]d as root, or LimitNOFILE=%[1]d in a unit of systemd", maxConnections+64)
 	}
-	if err == nil && t.check != nil {
-		err = t.check(env)
+	return d
+}
+
+// checkCache looks whether compiled modules can be kept.
+func checkCache(env *Env) checkDiagnosis {
+	d := checkDiagnosis{Name: "cache", Cure: "without it, modules are compiled at every start"}
+	if env.CacheDir == "" {
+		d.Problem = "the system names no folder for it"
+		return d
+	}
+	d.Value = filepath.Join(env.CacheDir, "weir")
+	probe := filepath.Join(d.Value, fmt.Sprintf(".doctor.%08x.tmp", rand.Uint32()))
+	err := errors.Join(env.MkdirAll(d.Value, 0o700), env.WriteFile(probe, nil, 0o600))
+	if err != nil {
+		d.Problem = err.Error()
+		return d
+	}
+	_ = env.Remove(probe) // it is empty
+	d.Cure = ""
+	return d
+}
+
+// checkListen looks whether a server could have the address.
+func checkListen(ctx context.Context, address string) checkDiagnosis {
+	d := checkDiagnosis{Name: "listen", Value: address}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		d.Problem, d.Cure = err.Error(), "weir serve --listen ADDRESS takes another"
+		return d
+	}
+	_ = listener.Close() // nobody has come
+	return d
+}
+
+// kernelLimit is a setting of Linux that holds a server back when it is small.
+type kernelLimit struct {
+	name    string // as sysctl takes it
+	least   int
+	problem string
+}
+
+var kernelLimits = []kernelLimit{
+	{"net.core.somaxconn", 4096, "of many clients that come at once, some are refused"},
+	{"vm.max_map_count", 65_530, "there can be fewer instances of handlers"},
+}
+
+// check reports whether the system has such a setting, and what it is.
+func (k kernelLimit) check(env *Env) (checkDiagnosis, bool) {
+	text, err := env.ReadFile("/proc/sys/" + strings.ReplaceAll(k.name, ".", "/"))
+	if err != nil {
+		return checkDiagnosis{}, false
+	}
+	d := checkDiagnosis{Name: k.name, Value: strings.TrimSpace(string(text))}
+	n, err := strconv.Atoi(d.Value)
+	if err == nil && n < k.least {
+		d.Problem, d.Cure = k.problem, fmt.Sprintf("sysctl -w %s=%d", k.name, k.least)
+	}
+	return d, err == nil
+}
+
+// errNoLanguage is the verdict on a machine where nothing can be built.
+var errNoLanguage = errors.New("no language can be built here; `weir serve` needs none of them")
+
+func (d diagnosis) verdict() error {
+	if slices.ContainsFunc(d.Languages, func(l languageDiagnosis) bool { return l.Ready }) {
+		return nil
+	}
+	return errNoLanguage
+}
+
+func (t tool) diagnose(ctx context.Context, env *Env) toolDiagnosis {
+	ctx, cancel := context.WithTimeout(ctx, maxProbe)
+	defer cancel()
+	d := toolDiagnosis{Name: t.part}
+	var err error
+	if t.check != nil {
+		d.Version, d.Path, err = t.check(ctx, env)
+	} else {
+		var name, path string
+		d.Name = t.programs[0]
+		if name, path, err = findProgram(env, t.programs); err == nil {
+			d.Name, d.Path = name, path
+			d.Version, err = ask(ctx, env, path, t.version)
+		}
 	}
 	if err != nil {
 		d.Problem, d.Cure = err.Error(), t.cure.here(env)
@@ -158,12 +255,10 @@ func (t tool) diagnose(ctx context.Context, env *Env) toolDiagnosis {
 	return d
 }
 
-// ask is the first line of what the tool says of its version.
-func (t tool) ask(ctx context.Context, env *Env, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, maxProbe)
-	defer cancel()
+// ask is the first line that a program prints.
+func ask(ctx context.Context, env *Env, path string, args []string) (string, error) {
 	said := &firstBytes{room: maxCompilerText}
-	cmd := exec.CommandContext(ctx, path, t.version...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env.Environ, said, said
 	cmd.WaitDelay = time.Second
 	if err := env.Exec(cmd); err != nil {
@@ -192,12 +287,12 @@ func (d diagnosis) String() string {
 		}
 	}
 	s := d.System
-	fmt.Fprintf(&b, "\n%s/%s, %d CPUs; a server takes up to %d connections (ulimit -n)\n", s.OS, s.Arch, s.CPUs, s.MaxConnections)
-	switch {
-	case s.Problem != "":
-		fmt.Fprintf(&b, "compiled modules are not kept: %s\n", s.Problem)
-	default:
-		fmt.Fprintf(&b, "compiled modules are kept in %s\n", s.CacheDir)
+	fmt.Fprintf(&b, "\n%s/%s, %d CPUs; weir was built with %s\n", s.OS, s.Arch, s.CPUs, s.Go)
+	for _, c := range s.Checks {
+		fmt.Fprintf(&b, "           %-18s %s\n", c.Name, c.Value)
+		if c.Problem != "" {
+			fmt.Fprintf(&b, "           %-18s %s: %s\n", "", c.Problem, c.Cure)
+		}
 	}
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"weir/internal/config"
 	"weir/runtime"
 )
 
@@ -45,7 +46,7 @@ func report(w io.Writer, err error) int {
 	case errors.Is(err, errStopped), errors.Is(err, errSomeFailed):
 		return exitFailed
 	}
-	reasons := reasonsOf(err)
+	reasons := reasonsIn(err, withExcerpt)
 	if len(reasons) == 1 {
 		fmt.Fprintf(w, "weir: %s\n", reasons[0])
 	} else {
@@ -62,14 +63,17 @@ func report(w io.Writer, err error) int {
 }
 
 // reasonsOf takes joined errors and refused modules apart, one line a reason.
-func reasonsOf(err error) []string {
+func reasonsOf(err error) []string { return reasonsIn(err, error.Error) }
+
+// reasonsIn is reasonsOf where say puts a single error into words.
+func reasonsIn(err error, say func(error) string) []string {
 	switch e := err.(type) {
 	case *exitError:
-		return reasonsOf(e.err)
+		return reasonsIn(e.err, say)
 	case interface{ Unwrap() []error }:
 		var all []string
 		for _, one := range e.Unwrap() {
-			all = append(all, reasonsOf(one)...)
+			all = append(all, reasonsIn(one, say)...)
 		}
 		return all
 	}
@@ -81,5 +85,13 @@ func reasonsOf(err error) []string {
 		}
 		return all
 	}
-	return []string{err.Error()}
+	return []string{say(err)}
+}
+
+// withExcerpt is an error with the line of the file that is to blame, if any.
+func withExcerpt(err error) string {
+	if m, ok := errors.AsType[config.Mistake](err); ok && m.Excerpt() != "" {
+		return err.Error() + "\n    " + strings.ReplaceAll(m.Excerpt(), "\n", "\n    ")
+	}
+	return err.Error()
 }

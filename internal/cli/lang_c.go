@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -8,11 +9,11 @@ import (
 )
 
 var languageC = &language{
-	name: "c", title: "C", marks: "*.c",
-	has:    func(entries []fs.DirEntry) bool { return len(sourcesOfC(entries)) > 0 },
-	single: []string{".c"},
-	plan:   planC,
-	tests:  "cc -o handler_test handler_test.c && ./handler_test",
+	name: "c", title: "C", marks: []string{"*.c"},
+	sources: sourcesOfC,
+	single:  []string{".c"},
+	plan:    planC,
+	tests:   "make test",
 	tools: []tool{
 		{programs: clangs(), version: []string{"--version"}, cure: cures{debian: "apt install clang lld", darwin: "brew install llvm lld", any: "https://releases.llvm.org, 14 or later"}},
 		{programs: wasmLinkers(), version: []string{"--version"}, cure: cures{debian: "apt install lld", darwin: "brew install lld", any: "wasm-ld is part of LLVM's lld"}},
@@ -37,7 +38,7 @@ func sourcesOfC(entries []fs.DirEntry) []string {
 	return slices.DeleteFunc(withEnding(entries, ".c"), func(name string) bool { return strings.HasSuffix(name, "_test.c") })
 }
 
-func planC(env *Env, t *buildTask, p sourceTree) error {
+func planC(_ context.Context, env *Env, t *buildTask, p sourceTree) error {
 	name, path, err := findProgram(env, clangs())
 	if err != nil {
 		return t.missing(err, "install clang 14 or later with wasm-ld (Debian, Ubuntu: apt install clang lld; macOS: brew install llvm lld)")

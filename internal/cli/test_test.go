@@ -15,8 +15,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	guestsdk "weir/guest-sdk"
 )
 
 const (
@@ -227,26 +225,6 @@ func TestTestBuildsCWhenItIsOlder(t *testing.T) {
 		if code, _, errOut := command(t, env, "test", "--build", folder); code != exitOK || builds != i {
 			t.Errorf("exit code %d, %d builds with a source that is %v newer\n%s", code, builds, age, errOut)
 		}
-	}
-}
-
-// What weir new writes passes its own scenarios.
-func TestTemplatesPassTheirScenarios(t *testing.T) {
-	for _, language := range guestsdk.Languages() {
-		t.Run(language, func(t *testing.T) {
-			if language == "c" {
-				needsClang(t)
-			}
-			t.Chdir(t.TempDir())
-			env := realEnv()
-			if code, _, errOut := command(t, env, "new", "chat", "--lang", language); code != exitOK {
-				t.Fatalf("new: exit code %d\n%s", code, errOut)
-			}
-			code, out, errOut := command(t, env, "test", "--build")
-			if code != exitOK || !strings.Contains(out, " 0 failed") {
-				t.Errorf("exit code %d\n%s%s", code, out, errOut)
-			}
-		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"weir/host"
 	"weir/netpoll"
@@ -21,8 +22,12 @@ type Config struct {
 	host.Options `koanf:",squash"`
 	// Modules are the handlers, by the names that routes use. A name matches
 	// [a-z0-9][a-z0-9._-]{0,63}.
-	Modules map[string]Module `koanf:"modules"`
+	Modules map[string]Module `koanf:"modules" reload:"generation"`
 	Log     LogOptions        `koanf:"log"`
+	// Reload says when a server that runs takes what has changed in its
+	// configuration files: "watch" as soon as it is there, "signal" at a SIGHUP.
+	// Empty means "watch".
+	Reload string `koanf:"reload" reload:"hot" oneof:"watch,signal"`
 	// Netpoll says how many goroutines wait for the sockets.
 	Netpoll netpoll.Options `koanf:"netpoll"`
 	// Pool bounds the goroutines that run handlers.
@@ -39,14 +44,14 @@ type Module struct {
 	// with sh (cmd on Windows), in the folder of the configuration file and with
 	// GOOS=wasip1 and GOARCH=wasm. Empty means the compiler of the language that
 	// is found there. A server ignores it.
-	Build string `koanf:"build"`
+	Build string `koanf:"build" reload:"hot"`
 	// Capabilities lists the groups of host functions that the module may call
 	// beyond the basic ones: "topics", "timers", "metrics".
-	Capabilities []string `koanf:"capabilities"`
+	Capabilities []string `koanf:"capabilities" oneof:"topics,timers,metrics"`
 	// Ungranted says what becomes of a module that imports functions which
 	// Capabilities do not cover: "refuse" it, or "deny" the functions, which then
 	// answer so. Empty means "refuse".
-	Ungranted string `koanf:"ungranted"`
+	Ungranted string `koanf:"ungranted" oneof:"refuse,deny"`
 	// Config is handed to the module's init event as JSON. Empty means {}.
 	Config map[string]any `koanf:"config"`
 	// KeepHeaders lists the request header fields that stay readable after the
@@ -63,20 +68,33 @@ type Module struct {
 	// OnTrap says what becomes of a connection whose handler trapped or ran out
 	// of a limit: "close" (1011), or "keep", which loses the event only. Empty
 	// means "close".
-	OnTrap string `koanf:"on_trap"`
+	OnTrap string `koanf:"on_trap" oneof:"close,keep"`
 	// Record says whether a handler that traps leaves a tape in
 	// runtime.tape_dir, which "weir replay" plays again: "on_trap", or "off".
 	// Tapes hold what clients sent. Empty means "off".
-	Record string `koanf:"record"`
+	Record string `koanf:"record" oneof:"on_trap,off"`
 	// Breaker says what the server does while the module traps all the time.
 	Breaker host.BreakerOptions `koanf:"breaker"`
+	// Rollout says how a new version of the module takes over.
+	Rollout host.RolloutOptions `koanf:"rollout"`
+	// SelfTest is a scenario file, relative to the configuration file, that a new
+	// version must pass before it takes over. It is played against the new version
+	// in virtual time, whatever module it names. Empty means none.
+	SelfTest string `koanf:"self_test"`
+	// Cells bounds the instances of the scopes connection, key and singleton
+	// together; a connection that would need one more is answered 503. 0 means
+	// 10,000.
+	Cells int `koanf:"cells" reload:"restart"`
+	// IdleAfter is how long the instance of a key stays when it has neither
+	// connections nor timers; what it has in memory goes with it. 0 means 60s.
+	IdleAfter time.Duration `koanf:"idle_after" reload:"restart"`
 	// Reload says when a server that runs takes a new version of the file: "watch"
 	// as soon as it has changed and is whole, "signal" at a SIGHUP. Empty means
 	// "watch".
-	Reload string `koanf:"reload"`
+	Reload string `koanf:"reload" reload:"hot" oneof:"watch,signal"`
 }
 
-// Values of Module.Reload.
+// Values of Config.Reload and Module.Reload.
 const (
 	ReloadOnChange = "watch"
 	ReloadOnSignal = "signal"
@@ -86,10 +104,10 @@ const (
 type LogOptions struct {
 	// Level is the least severe level that is written: "debug", "info", "warn"
 	// or "error". Empty means "info".
-	Level string `koanf:"level"`
+	Level string `koanf:"level" reload:"hot" oneof:"debug,info,warn,error"`
 	// Format is "text" for people, "json" for programs, or "auto": text when
 	// standard error is a terminal. Empty means "auto".
-	Format string `koanf:"format"`
+	Format string `koanf:"format" oneof:"auto,text,json"`
 }
 
 // Bounds of Module.MemorySize.
@@ -109,6 +127,9 @@ var (
 	moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 )
 
+// maxModuleName is the length of the longest name of a module.
+const maxModuleName = 64
+
 // WithDefaults returns c with the defaults of every field that has a fixed one.
 // The maps and slices are shared with c, but for Modules.
 func (c Config) WithDefaults() Config {
@@ -119,6 +140,9 @@ func (c Config) WithDefaults() Config {
 	if c.Log.Format == "" {
 		c.Log.Format = "auto"
 	}
+	if c.Reload == "" {
+		c.Reload = ReloadOnChange
+	}
 	c.Modules = maps.Clone(c.Modules)
 	for name, m := range c.Modules {
 		if m.MemorySize == 0 {
@@ -126,6 +150,7 @@ func (c Config) WithDefaults() Config {
 		}
 		m.Limits = m.Limits.WithDefaults()
 		m.Breaker = m.Breaker.WithDefaults()
+		m.Rollout = m.Rollout.WithDefaults()
 		c.Modules[name] = m
 	}
 	return c
@@ -152,6 +177,7 @@ func (c Config) Validate() error {
 	}
 	oneOf(bad, "log.level", c.Log.Level, logLevels)
 	oneOf(bad, "log.format", c.Log.Format, logFormats)
+	oneOf(bad, "reload", c.Reload, reload)
 
 	names := slices.Sorted(maps.Keys(c.Modules))
 	for _, name := range names {
@@ -185,6 +211,12 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 	if m.Instances < 0 {
 		bad(key+".instances", "%d is negative", m.Instances)
 	}
+	if m.Cells < 0 {
+		bad(key+".cells", "%d is negative", m.Cells)
+	}
+	if m.IdleAfter < 0 {
+		bad(key+".idle_after", "%v is negative", m.IdleAfter)
+	}
 	oneOf(bad, key+".on_trap", m.OnTrap, onTrap)
 	oneOf(bad, key+".reload", m.Reload, reload)
 	oneOf(bad, key+".record", m.Record, record)
@@ -195,6 +227,7 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 	}{
 		{"limits", m.Limits.Validate()},
 		{"breaker", m.Breaker.Validate()},
+		{"rollout", m.Rollout.Validate()},
 	} {
 		for _, err := range flatten(section.err) {
 			what, why, _ := strings.Cut(err.Error(), ": ")

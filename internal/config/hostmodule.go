@@ -17,5 +17,6 @@ func (m Module) Host(name string, wasm []byte) (host.Module, error) {
 		Name: name, Wasm: wasm, Config: settings, Capabilities: m.Granted(), KeepHeaders: m.KeepHeaders,
 		MemoryPages: m.MemoryPages(), Instances: m.Instances, Limits: m.Limits, Ungranted: m.Ungranted,
 		OnTrap: m.OnTrap, Record: m.Record, Breaker: m.Breaker,
+		Rollout: m.Rollout, Cells: m.Cells, IdleAfter: m.IdleAfter,
 	}, nil
 }

@@ -58,55 +58,100 @@ const delim = "\x1f"
 // without defaults filled in. The error joins every Mistake found, in the order
 // of the sources; the Config is then nil.
 func Load(s Source) (*Config, error) {
-	l := loader{k: koanf.New(delim), at: origins{}}
+	r := Read(s)
+	return r.Config, r.Err()
+}
+
+// Reading is what Read has found. It is not changed any more.
+type Reading struct {
+	// Config is the result without defaults filled in; nil when there are mistakes.
+	Config *Config
+	// Mistakes are all that were found, in the order of the sources.
+	Mistakes []Mistake
+	// Files are those that were read or should have been: the configuration's, and
+	// those that its values refer to.
+	Files []string
+
+	tree    map[string]any // of all sources, merged
+	at      origins
+	secrets map[string]secret // by their keys
+}
+
+// Read is Load for who wants to know more.
+func Read(s Source) *Reading {
+	l := loader{source: s, k: koanf.New(delim), at: origins{}, secrets: map[string]secret{}}
 	for _, name := range s.Files {
-		l.file(name, s.ReadFile)
+		l.file(name)
 	}
 	l.environment(s.Environ)
 	for _, o := range s.Overrides {
 		l.override(o)
 	}
+	l.resolveReferences()
 	var c Config
 	l.mistakes = append(l.mistakes, decode(l.k, &c, l.at)...)
 	l.validate(c)
-	if len(l.mistakes) == 0 {
-		return &c, nil
-	}
+	l.keepSecrets()
 	sortMistakes(l.mistakes)
-	errs := make([]error, len(l.mistakes))
-	for i, m := range l.mistakes {
+	r := &Reading{Mistakes: l.mistakes, Files: l.files, tree: l.k.Raw(), at: l.at, secrets: l.secrets}
+	if len(l.mistakes) == 0 {
+		r.Config = &c
+	}
+	return r
+}
+
+// Err joins the mistakes; nil when there are none.
+func (r *Reading) Err() error {
+	errs := make([]error, len(r.Mistakes))
+	for i, m := range r.Mistakes {
 		errs[i] = m
 	}
-	return nil, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 type loader struct {
+	source   Source
 	k        *koanf.Koanf
 	at       origins
+	secrets  map[string]secret // by their keys
+	referred bool              // a text refers to another
+	files    []string
+	texts    []*sourceText
 	rank     int // of the source being read
 	mistakes []Mistake
 }
 
 func (l *loader) bad(m Mistake) { l.mistakes = append(l.mistakes, m) }
 
-func (l *loader) file(name string, read func(string) ([]byte, error)) {
+func (l *loader) file(name string) {
 	l.rank++
-	text, err := read(name)
+	text, err := l.read(name)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // the name is said already
-		}
 		l.bad(Mistake{Origin: Origin{Name: name, rank: l.rank}, Problem: err.Error()})
 		return
 	}
-	f := yamlFile{name: name, rank: l.rank, text: text, at: l.at}
+	f := yamlFile{name: name, rank: l.rank, source: &sourceText{text: string(text)}, at: l.at}
+	l.texts = append(l.texts, f.source)
 	var mistake Mistake
 	if err := l.k.Load(f, f); errors.As(err, &mistake) {
 		l.bad(mistake)
 	} else if err != nil {
 		l.bad(Mistake{Origin: Origin{Name: name, rank: l.rank}, Problem: err.Error()})
 	}
+}
+
+// read is Source.ReadFile, remembers the file, and leaves its name out of an
+// error.
+func (l *loader) read(name string) ([]byte, error) {
+	if !slices.Contains(l.files, name) {
+		l.files = append(l.files, name)
+	}
+	text, err := l.source.ReadFile(name)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return text, err
 }
 
 func (l *loader) environment(environ []string) {
@@ -120,9 +165,23 @@ func (l *loader) environment(environ []string) {
 			origin := Origin{Name: variable, rank: l.rank}
 			f, known := variables()[variable]
 			if !known {
-				names := slices.Sorted(maps.Keys(variables()))
-				l.bad(Mistake{Origin: origin, Problem: "unknown variable" + hint(variable, names)})
-				return "", nil
+				base, inFile := strings.CutSuffix(variable, fileSuffix)
+				if f, known = variables()[base]; !known || !inFile {
+					names := slices.Sorted(maps.Keys(variables()))
+					l.bad(Mistake{Origin: origin, Problem: "unknown variable" + hint(variable, names)})
+					return "", nil
+				}
+				switch {
+				case f.kind() != "text":
+					l.bad(Mistake{Origin: origin, Problem: "only a text can be read from a file; set " + base})
+					return "", nil
+				case text == "":
+				case slices.ContainsFunc(sorted, func(v string) bool { return strings.HasPrefix(v, base+"=") && v != base+"=" }):
+					l.bad(Mistake{Origin: origin, Problem: base + " is set too; set one of them"})
+					return "", nil
+				default:
+					text = "${file:" + text + "}"
+				}
 			}
 			if text == "" {
 				return "", nil
@@ -144,6 +203,9 @@ func (l *loader) environment(environ []string) {
 func (l *loader) override(o Override) {
 	l.rank++
 	origin := Origin{Name: o.Flag, rank: l.rank}
+	if f, ok := fieldOf(o.Key); ok && f.secret {
+		origin.Name, _, _ = strings.Cut(o.Flag, "=") // what follows is the value
+	}
 	elements, t, err := overrideKey(o.Key)
 	if err != nil {
 		l.bad(Mistake{origin, o.Key, err.Error()})
@@ -187,24 +249,21 @@ func overrideKey(key string) ([]string, reflect.Type, error) {
 	return nil, nil, errors.New("unknown key" + hintKey(key))
 }
 
-// moduleKey splits NAME.FIELD, where the name may hold dots: the first dot that
-// is followed by a field ends it.
+// moduleKey is overrideKey for what follows "modules.".
 func moduleKey(key, rest string) ([]string, reflect.Type, error) {
-	for i := range len(rest) {
-		if rest[i] != '.' {
-			continue
-		}
-		name, after := rest[:i], rest[i+1:]
-		if below, ok := strings.CutPrefix(after, "config."); ok {
-			return append([]string{"modules", name, "config"}, strings.Split(below, ".")...), nil, nil
-		}
-		for _, f := range schema() {
-			if f.path == "modules.*."+after && f.leaf() {
-				return []string{"modules", name, after}, f.typ, nil
-			}
-		}
+	name, path, ok := splitModule(rest)
+	if !ok {
+		return nil, nil, errors.New("unknown key" + hintKey(key))
 	}
-	return nil, nil, errors.New("unknown key" + hintKey(key))
+	elements := []string{"modules", name}
+	if below, ok := strings.CutPrefix(rest, name+".config."); ok {
+		return append(append(elements, "config"), strings.Split(below, ".")...), nil, nil
+	}
+	f, _ := fieldOf("modules.*." + path)
+	if !f.leaf() || rest != name+"."+path {
+		return nil, nil, errors.New("only single values can be set here; write this one in a file")
+	}
+	return append(elements, strings.Split(path, ".")...), f.typ, nil
 }
 
 // validate adds what is wrong with values of the right type, except where the

@@ -143,6 +143,7 @@ func TestTextFromVariablesAndFlags(t *testing.T) {
 			{"", "modules.chat.v2.memory_size", "1MiB"},
 			{"", "modules.chat.v2.config.history", "50"},
 			{"", "modules.chat.v2.config.rooms.open", "[lobby, attic]"},
+			{"", "modules.chat.v2.limits.fuel", "7"},
 		},
 	})
 	if err != nil {
@@ -158,7 +159,7 @@ func TestTextFromVariablesAndFlags(t *testing.T) {
 		t.Errorf("path: got %q", got)
 	}
 	m := c.Modules["chat.v2"]
-	if m.Path != "v2.wasm" || m.Granted() != runtime.CapabilityTopics|runtime.CapabilityTimers || m.MemoryPages() != 16 {
+	if m.Path != "v2.wasm" || m.Granted() != runtime.CapabilityTopics|runtime.CapabilityTimers || m.MemoryPages() != 16 || m.Limits.Fuel != 7 {
 		t.Errorf("the module whose name holds a dot is %+v", m)
 	}
 	if got, err := m.JSON(); err != nil || string(got) != `{"history":50,"rooms":{"open":["lobby","attic"]}}` {
@@ -277,6 +278,17 @@ routes: [{path: /, static: public}]`}),
 	}
 	if got := filepath.ToSlash(c.Routes[0].Static); got != "etc/weir/public" {
 		t.Errorf("static: got %q", got)
+	}
+}
+
+func TestAliasesOfAliasesDoNotGrowWithoutBound(t *testing.T) {
+	text := "a0: &a0 [x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		text += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 8), ", "))
+	}
+	_, err := Load(Source{Files: []string{"a.yaml"}, ReadFile: files(map[string]string{"a.yaml": text})})
+	if want := "a.yaml:1:1: the file has more than 65536 values, aliases counted as often as they stand for something"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Mistake is one thing wrong with a configuration. Load returns all of them,
@@ -28,13 +31,73 @@ func (m Mistake) Error() string {
 	return strings.Join(append(parts, m.Problem), ": ")
 }
 
+// Excerpt is the line of the file where the mistake is, and a mark below its
+// column:
+//
+//	3 |   listne: [":8080"]
+//	  |   ^
+//
+// It is empty when no line is to blame. Values that nobody may see are not in it.
+func (m Mistake) Excerpt() string {
+	if m.Origin.Line == 0 || m.Origin.source == nil {
+		return ""
+	}
+	line, column, ok := m.Origin.source.line(m.Origin.Line, m.Origin.Column)
+	if !ok {
+		return ""
+	}
+	number := strconv.Itoa(m.Origin.Line)
+	return fmt.Sprintf("%s | %s\n%*s | %s^", number, line, len(number), "", strings.Repeat(" ", column-1))
+}
+
+// maxExcerpt bounds what is shown of a line, in characters.
+const maxExcerpt = 100
+
+// sourceText is the text of a file, for excerpts.
+type sourceText struct {
+	text   string
+	hidden []string // values that nobody may see
+}
+
+// line is a line of the text as a terminal takes it, and the column in it; false
+// when the text has no such place.
+func (s *sourceText) line(number, column int) (string, int, bool) {
+	text := s.text
+	for ; number > 1; number-- {
+		_, after, ok := strings.Cut(text, "\n")
+		if !ok {
+			return "", 0, false
+		}
+		text = after
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	for _, value := range s.hidden {
+		text = strings.ReplaceAll(text, value, strings.Repeat("*", utf8.RuneCountInString(value)))
+	}
+	line := []rune(strings.TrimRight(text, "\r"))
+	if column < 1 || column > len(line)+1 {
+		return "", 0, false
+	}
+	for i, r := range line {
+		if !unicode.IsPrint(r) {
+			line[i] = ' '
+		}
+	}
+	const context = 20 // characters before the place
+	if column > maxExcerpt {
+		line, column = line[column-1-context:], context+1
+	}
+	return strings.TrimRight(string(line[:min(len(line), maxExcerpt)]), " "), column, true
+}
+
 // Origin is where a value was written. The zero value stands for defaults.
 type Origin struct {
 	Name string // a file's path as the user gave it, a variable, or a flag
 	Line int    // from 1; 0 when Name is no file, or the place is not known
 	// Column counts characters from 1; 0 as for Line.
 	Column int
-	rank   int // order of the sources, weakest first
+	rank   int         // order of the sources, weakest first
+	source *sourceText // nil when Name is no file
 }
 
 // String is "file:line:column", or the variable or flag.

@@ -59,7 +59,7 @@ const (
 // ParseNode reads one YAML document. name is for messages. An empty document is
 // a NullNode. The error is a Mistake.
 func ParseNode(name string, text []byte) (*Node, error) {
-	f := yamlFile{name: name}
+	f := yamlFile{name: name, source: &sourceText{text: string(text)}}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return nil, f.mistake(err)

@@ -3,43 +3,77 @@ package config
 import (
 	"fmt"
 	"go/ast"
+	"go/format"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"weir/host"
 )
 
-// docs/config.md is made from the structs and their comments, so that a knob is
-// described once. -update writes the page.
-func TestPage(t *testing.T) {
-	const page = "../../docs/config.md"
-	got := makePage(t)
+// Whatever says what a key means is made from the structs and their comments, so
+// that a knob is described once. -update writes the files.
+func TestGenerated(t *testing.T) {
+	fresh := readComments(t, ".", "../../host", "../../netpoll", "../../pool", "../../runtime")
+	table := commentsTable(fresh)
 	if *update {
-		if err := os.WriteFile(page, []byte(got), 0o644); err != nil {
+		comments = fresh // the other files say what the structs say, not what they said
+	}
+	for file, got := range map[string]string{
+		"comments_gen.go":               table,
+		"../../docs/config.md":          makePage(t),
+		"../../docs/config.schema.json": string(JSONSchema()),
+	} {
+		if *update {
+			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if got != string(want) {
+			t.Errorf("%s is not what the structs say; write it with\n\tgo generate ./internal/config", filepath.Base(file))
+		}
 	}
-	want, err := os.ReadFile(page)
+}
+
+// commentsTable is the source of the table of comments that the schema needs.
+func commentsTable(all map[string]string) string {
+	needed := map[string]bool{}
+	for _, f := range schema() {
+		needed[f.parent.PkgPath()+"."+f.parent.Name()+"."+f.name] = true
+		t := f.typ
+		for t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+			t = t.Elem()
+		}
+		needed[t.PkgPath()+"."+t.Name()] = t.Kind() == reflect.Struct
+	}
+	var b strings.Builder
+	b.WriteString("// Code generated from the comments of structs by go generate ./internal/config. DO NOT EDIT.\n\npackage config\n\n")
+	b.WriteString("// comments are those of types and their fields, by names such as\n// \"weir/host.Route.Path\".\nvar comments = map[string]string{\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if text := all[name]; needed[name] && text != "" {
+			fmt.Fprintf(&b, "\t%q: %q,\n", name, text)
+		}
+	}
+	b.WriteString("}\n")
+	source, err := format.Source([]byte(b.String()))
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	if got != string(want) {
-		t.Error("docs/config.md is not what the structs say; write it with\n\tgo test ./internal/config -run TestPage -update")
-	}
+	return string(source)
 }
 
 const pageHead = `# Configuration
 
-<!-- Made from the structs by: go test ./internal/config -run TestPage -update -->
+<!-- Made from the structs by: go generate ./internal/config -->
 
 A value comes from, the strongest last: its default, the configuration file (` + "`weir.yaml`" + `, or what ` + "`--config`" + ` names;
 a later file overrides an earlier one), the environment, the command line (` + "`--set key=value`" + ` or a flag of its own).
@@ -50,6 +84,19 @@ because nobody can see what it counts; only ` + "`0`" + ` needs no unit, and it 
 separate the items of a list. Unknown keys and unknown ` + "`WEIR_*`" + ` variables are refused, and all mistakes are reported at once.
 
 Relative paths in a file are relative to that file; in variables and flags, to the working directory.
+
+Secrets need not stand in the file. In any text, ` + "`${file:/run/secrets/token}`" + ` is what that file holds, without the newline at its
+end, and ` + "`${env:TOKEN}`" + ` a variable of the environment; ` + "`$${`" + ` stands for itself. A variable that sets a text has a twin with
+` + "`_FILE`" + ` at its end, which names a file that holds the text. What came so is shown by no command and in no message.
+
+A server that runs takes changes of its files by itself, or at a SIGHUP (` + "`reload`" + `). No connection is closed for that, and a
+configuration with a mistake changes nothing. Each key says when its new value takes effect: ` + "`hot`" + `, at once; ` + "`new connections`" + `,
+for those that begin later; ` + "`new generation`" + `, with the module's next generation, which is loaded then; ` + "`restart`" + `, when the server is
+started again, until when it keeps the old value and says so. Modules that come or go, and routes to them, need a restart.
+
+` + "`weir config init`" + ` writes a file to begin with; ` + "`show --origin`" + ` prints what is in effect and where it comes from; ` + "`check`" + ` tells
+every mistake; ` + "`explain KEY`" + ` says what is below about one key, and its value; ` + "`schema`" + ` prints the JSON Schema that editors
+complete with, [config.schema.json](config.schema.json).
 
 ` + "```yaml" + `
 server:
@@ -67,99 +114,47 @@ routes:
 
 // makePage writes a section a struct and a paragraph a key.
 func makePage(t *testing.T) string {
-	comments := readComments(t, ".", "../../host", "../../netpoll", "../../pool", "../../runtime")
-	defaults := Config{}.WithDefaults()
 	var page strings.Builder
 	page.WriteString(pageHead)
 	for _, f := range schema() {
-		text, ok := comments[f.parent.PkgPath()+"."+f.parent.Name()+"."+f.name]
-		if f.leaf() || f.typ.Kind() == reflect.Map && f.typ.Elem().Kind() != reflect.Struct {
-			if !ok {
-				t.Errorf("%s (%v.%s) has no comment", f.path, f.parent, f.name)
-			}
-			fmt.Fprintf(&page, "\n### `%s`\n\n%s\n\n%s\n", strings.ReplaceAll(f.path, "*", "NAME"), facts(f, defaults), inWords(text))
+		if !f.leaf() && !f.free() {
+			fmt.Fprintf(&page, "\n## `%s`\n\n%s\n", f.path, f.text())
 			continue
 		}
-		element := f.typ
-		if element.Kind() != reflect.Struct {
-			element = element.Elem()
+		if f.comment() == "" {
+			t.Errorf("%s (%v.%s) has no comment", f.path, f.parent, f.name)
 		}
-		ofType := strings.Replace(comments[element.PkgPath()+"."+element.Name()], element.Name(), "Each of them", 1)
-		switch {
-		case element == f.typ && ok:
-			ofType = "" // a section's own comment says it better than that of its type
-		case element == f.typ:
-			ofType = strings.Replace(ofType, "Each of them", "These keys", 1)
+		fmt.Fprintf(&page, "\n### `%s`\n\n%s\n\n%s\n", readable(f.path), facts(f), f.comment())
+	}
+	page.WriteString("\n## All keys\n\n| key | default | variable | reload |\n|---|---|---|---|\n")
+	code := func(s string) string {
+		if s == "" {
+			return ""
 		}
-		paragraphs := slices.DeleteFunc([]string{inWords(text), inWords(ofType)}, func(s string) bool { return s == "" })
-		fmt.Fprintf(&page, "\n## `%s`\n\n%s\n", f.path, strings.Join(paragraphs, "\n\n"))
+		return "`" + s + "`"
+	}
+	for _, f := range schema() {
+		if f.leaf() || f.free() {
+			fmt.Fprintf(&page, "| %s | %s | %s | %s |\n", code(readable(f.path)), code(f.defaultText()), code(f.variable()), f.class)
+		}
 	}
 	return page.String()
 }
 
-// facts is the line below a key: its type, its default, its variable.
-func facts(f field, defaults Config) string {
-	var kind string
-	switch f.typ {
-	case reflect.TypeFor[time.Duration]():
-		kind = "duration"
-	case reflect.TypeFor[host.Size]():
-		kind = "size"
-	case reflect.TypeFor[string]():
-		kind = "text"
-	case reflect.TypeFor[int]():
-		kind = "whole number"
-	case reflect.TypeFor[bool]():
-		kind = "true or false"
-	case reflect.TypeFor[[]string]():
-		kind = "list of text"
-	default:
-		kind = "mapping"
+// facts is the line below a key: its type, its default, its variable, and when a
+// change of it takes effect.
+func facts(f field) string {
+	parts := []string{f.kind()}
+	if f.oneOf != nil {
+		parts = append(parts, "`"+strings.Join(f.oneOf, "`, `")+"`")
 	}
-	parts := []string{kind}
-	if d := defaultOf(f, defaults); d != "" {
+	if d := f.defaultText(); d != "" {
 		parts = append(parts, "default `"+d+"`")
 	}
 	if v := f.variable(); v != "" {
 		parts = append(parts, "`"+v+"`")
 	}
-	return strings.Join(parts, " · ")
-}
-
-// defaultOf is the default if there is a fixed one; the others are told in the
-// comment.
-func defaultOf(f field, defaults Config) string {
-	if strings.ContainsAny(f.path, "*[") || f.path == "server.max_connections" { // depends on the machine
-		return ""
-	}
-	v := reflect.ValueOf(defaults)
-	for _, name := range strings.Split(f.path, ".") {
-		i := slices.IndexFunc(reflect.VisibleFields(v.Type()), func(sf reflect.StructField) bool { return sf.Tag.Get("koanf") == name })
-		v = v.FieldByIndex(reflect.VisibleFields(v.Type())[i].Index)
-	}
-	switch {
-	case v.Kind() == reflect.Bool:
-		return fmt.Sprint(v)
-	case v.IsZero():
-		return ""
-	case v.Kind() == reflect.Slice:
-		return fmt.Sprintf("%q", v.Interface())
-	case v.Type() == reflect.TypeFor[time.Duration]():
-		return short(v.Interface().(time.Duration))
-	}
-	return fmt.Sprint(v)
-}
-
-// short writes 2m instead of 2m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return strings.Join(append(parts, "reload: "+f.class.String()), " · ")
 }
 
 // readComments finds the comments of types ("weir/host.Route") and of fields
@@ -208,27 +203,4 @@ func readComments(t *testing.T, dirs ...string) map[string]string {
 		}
 	}
 	return comments
-}
-
-var camelCase = regexp.MustCompile(`\b[A-Z][a-z]+[A-Z][A-Za-z]+\b`)
-
-// inWords is a comment with the names of fields replaced by keys: the first word
-// if it is one, and every name in camel case.
-func inWords(comment string) string {
-	comment = strings.TrimSpace(comment)
-	keys := map[string]string{}
-	for _, f := range schema() {
-		keys[f.name] = "`" + f.path[strings.LastIndexByte(f.path, '.')+1:] + "`"
-	}
-	comment = camelCase.ReplaceAllStringFunc(comment, func(name string) string {
-		if key, ok := keys[name]; ok && name != "WebSocket" { // that is the protocol
-			return key
-		}
-		return name
-	})
-	first, rest, _ := strings.Cut(comment, " ")
-	if key, ok := keys[first]; ok {
-		return key + " " + rest
-	}
-	return comment
 }

@@ -14,11 +14,39 @@ import (
 
 // field is one key of the tree. In its path, "[]" stands for any index and "*"
 // for any module's name.
+//
+// Beside koanf, its name, a field has these tags: reload, a Class, where that of
+// the section around it does not hold; oneof, the words that it accepts; secret,
+// when nobody may see its value.
 type field struct {
 	path   string
 	typ    reflect.Type
 	parent reflect.Type // the struct that has it
 	name   string       // of the struct's field
+	class  Class
+	oneOf  []string // nil: any text
+	secret bool
+}
+
+// Class says when a changed value takes effect in a server that runs.
+type Class string
+
+// The classes. A key that says nothing, and around which nothing is said, needs a
+// restart.
+const (
+	ClassHot         Class = "hot"         // at once, for everybody
+	ClassConnections Class = "connections" // for connections that begin later
+	ClassGeneration  Class = "generation"  // with the module's next generation, which it brings about
+	ClassRestart     Class = "restart"     // when the server is started again
+)
+
+// String is the class in words.
+func (c Class) String() string {
+	switch c {
+	case ClassConnections, ClassGeneration:
+		return "new " + string(c)
+	}
+	return string(c)
 }
 
 // leaf says whether the field holds a value that fits into one line of text.
@@ -41,31 +69,70 @@ func (f field) variable() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.path, ".", "_"))
 }
 
-const envPrefix = "WEIR_"
+const (
+	envPrefix  = "WEIR_"
+	fileSuffix = "_FILE" // of a variable that names the file which holds the value
+)
 
 // schema lists every key of Config in the order of the structs.
-var schema = sync.OnceValue(func() []field { return fieldsOf(nil, "", reflect.TypeFor[Config]()) })
+var schema = sync.OnceValue(func() []field { return fieldsOf(nil, "", ClassRestart, reflect.TypeFor[Config]()) })
 
-func fieldsOf(all []field, prefix string, t reflect.Type) []field {
+// fieldsOf adds the keys of t, which stands in a section of that class.
+func fieldsOf(all []field, prefix string, class Class, t reflect.Type) []field {
 	for i := range t.NumField() {
 		sf := t.Field(i)
 		tag, options, _ := strings.Cut(sf.Tag.Get("koanf"), ",")
 		switch {
 		case options == "squash":
-			all = fieldsOf(all, prefix, sf.Type)
+			all = fieldsOf(all, prefix, class, sf.Type)
 			continue
 		case tag == "" || tag == "-":
 			continue
 		}
-		f := field{path: prefix + tag, typ: sf.Type, parent: t, name: sf.Name}
+		f := field{path: prefix + tag, typ: sf.Type, parent: t, name: sf.Name, class: class, secret: sf.Tag.Get("secret") != ""}
+		if own := sf.Tag.Get("reload"); own != "" {
+			f.class = Class(own)
+		}
+		if words := sf.Tag.Get("oneof"); words != "" {
+			f.oneOf = strings.Split(words, ",")
+		}
 		all = append(all, f)
 		switch {
 		case sf.Type.Kind() == reflect.Struct:
-			all = fieldsOf(all, f.path+".", sf.Type)
+			all = fieldsOf(all, f.path+".", f.class, sf.Type)
 		case sf.Type.Kind() == reflect.Slice && sf.Type.Elem().Kind() == reflect.Struct:
-			all = fieldsOf(all, f.path+"[].", sf.Type.Elem())
+			all = fieldsOf(all, f.path+"[].", f.class, sf.Type.Elem())
 		case sf.Type.Kind() == reflect.Map && sf.Type.Elem().Kind() == reflect.Struct:
-			all = fieldsOf(all, f.path+".*.", sf.Type.Elem())
+			all = fieldsOf(all, f.path+".*.", f.class, sf.Type.Elem())
+		}
+	}
+	return all
+}
+
+// fieldOf finds the field of a key as it stands in a file.
+func fieldOf(key string) (field, bool) {
+	f, ok := byPath()[general(key)]
+	return f, ok
+}
+
+var byPath = sync.OnceValue(func() map[string]field {
+	all := make(map[string]field)
+	for _, f := range schema() {
+		all[f.path] = f
+	}
+	return all
+})
+
+// below lists the fields directly in a section.
+func (f field) below() []field { return fieldsIn(f.path) }
+
+// fieldsIn lists the fields directly in the section of that path; "" is the whole
+// configuration.
+func fieldsIn(section string) []field {
+	var all []field
+	for _, f := range schema() {
+		if around := strings.TrimSuffix(strings.TrimSuffix(parent(f.path), "[]"), ".*"); around == section {
+			all = append(all, f)
 		}
 	}
 	return all
@@ -93,11 +160,32 @@ func general(key string) string {
 	if !ok {
 		return key
 	}
-	// A module's name may hold dots: what follows it is the last element.
+	if _, field, ok := splitModule(rest); ok {
+		return "modules.*." + field
+	}
 	if i := strings.LastIndexByte(rest, '.'); i >= 0 {
 		return "modules.*" + rest[i:]
 	}
 	return "modules.*"
+}
+
+// splitModule takes NAME.FIELD apart, where the name may hold dots: the first dot
+// that a field follows ends it. What stands below a module's config is of the
+// field config.
+func splitModule(key string) (name, field string, ok bool) {
+	for i := range min(len(key), maxModuleName+1) {
+		if key[i] != '.' {
+			continue
+		}
+		after := index.ReplaceAllString(key[i+1:], "[]")
+		for _, f := range schema() {
+			path, ok := strings.CutPrefix(f.path, "modules.*.")
+			if ok && (after == path || after == path+"[]" || path == "config" && strings.HasPrefix(after, "config.")) {
+				return key[:i], path, true
+			}
+		}
+	}
+	return "", "", false
 }
 
 // parent is the key around key: "a.b[0].c" → "a.b[0]" → "a.b" → "a" → "".

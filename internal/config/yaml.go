@@ -15,14 +15,14 @@ import (
 // yamlFile is a configuration file as koanf sees it: provider and parser. While
 // it is read it tells at where every key stands.
 type yamlFile struct {
-	name string // as the user gave it
-	rank int
-	text []byte
-	at   origins
+	name   string // as the user gave it
+	rank   int
+	source *sourceText
+	at     origins
 }
 
-func (f yamlFile) ReadBytes() ([]byte, error)           { return f.text, nil }
-func (f yamlFile) Read() (map[string]any, error)        { return f.Unmarshal(f.text) }
+func (f yamlFile) ReadBytes() ([]byte, error)           { return []byte(f.source.text), nil }
+func (f yamlFile) Read() (map[string]any, error)        { return f.Unmarshal([]byte(f.source.text)) }
 func (yamlFile) Marshal(map[string]any) ([]byte, error) { return nil, errors.New("not needed") }
 
 // Unmarshal parses text. Relative paths in the result are relative to the
@@ -47,12 +47,48 @@ func (f yamlFile) Unmarshal(text []byte) (map[string]any, error) {
 	default:
 		return nil, Mistake{Origin: f.place(body), Problem: "a configuration file is a mapping of keys to values"}
 	}
+	if (&yamlMeasure{anchors: map[string]int{}}).of(body) > maxValues {
+		return nil, Mistake{Origin: f.place(body), Problem: fmt.Sprintf("the file has more than %d values, aliases counted as often as they stand for something", maxValues)}
+	}
 	if err := yaml.NodeToValue(body, &tree); err != nil {
 		return nil, f.mistake(err)
 	}
 	f.locate("", body)
 	f.resolvePaths(tree)
 	return tree, nil
+}
+
+// maxValues bounds a configuration file, so that a few aliases of aliases do not
+// become gigabytes.
+const maxValues = 1 << 16
+
+// yamlMeasure counts the values of a document before they are made.
+type yamlMeasure struct{ anchors map[string]int }
+
+// of is how many values n stands for, at most a little more than maxValues.
+func (m *yamlMeasure) of(n ast.Node) (values int) {
+	add := func(below ast.Node) { values = min(values+m.of(below), maxValues+1) }
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		for _, v := range n.Values {
+			add(v)
+		}
+	case *ast.MappingValueNode:
+		add(n.Key)
+		add(n.Value)
+	case *ast.SequenceNode:
+		for _, v := range n.Values {
+			add(v)
+		}
+	case *ast.AnchorNode:
+		add(n.Value)
+		m.anchors[n.Name.GetToken().Value] = values
+	case *ast.TagNode:
+		add(n.Value)
+	case *ast.AliasNode:
+		values = m.anchors[n.Value.GetToken().Value]
+	}
+	return values + 1
 }
 
 // mistake gives the library's error our form.
@@ -78,7 +114,7 @@ func (f yamlFile) place(n ast.Node) Origin {
 }
 
 func (f yamlFile) placeOf(t *token.Token) Origin {
-	o := Origin{Name: f.name, rank: f.rank}
+	o := Origin{Name: f.name, rank: f.rank, source: f.source}
 	if t != nil && t.Position != nil {
 		o.Line, o.Column = t.Position.Line, t.Position.Column
 	}
@@ -122,7 +158,7 @@ func (f yamlFile) locate(key string, n ast.Node) {
 func (f yamlFile) resolvePaths(tree map[string]any) {
 	resolve := func(section any, key string) {
 		if m, ok := section.(map[string]any); ok {
-			if p, ok := m[key].(string); ok && p != "" && !filepath.IsAbs(p) {
+			if p, ok := m[key].(string); ok && p != "" && !filepath.IsAbs(p) && !hasReference(p) {
 				m[key] = filepath.Join(filepath.Dir(f.name), p)
 			}
 		}
@@ -130,6 +166,7 @@ func (f yamlFile) resolvePaths(tree map[string]any) {
 	if modules, ok := tree["modules"].(map[string]any); ok {
 		for _, m := range modules {
 			resolve(m, "path")
+			resolve(m, "self_test")
 		}
 	}
 	if routes, ok := tree["routes"].([]any); ok {
@@ -137,7 +174,12 @@ func (f yamlFile) resolvePaths(tree map[string]any) {
 			resolve(r, "static")
 		}
 	}
-	resolve(tree["runtime"], "cache_dir")
+	if section, ok := tree["runtime"].(map[string]any); ok {
+		if section["cache_dir"] != "none" {
+			resolve(section, "cache_dir")
+		}
+		resolve(section, "tape_dir")
+	}
 }
 
 // parseYAML reads one value from the command line, such as 50 or [a, b].

@@ -133,6 +133,17 @@ func (p *Process) Stop() error {
 	return nil
 }
 
+// Output is all that the server has said so far; an error after Stop.
+func (p *Process) Output() ([]byte, error) {
+	info, err := p.output.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, info.Size())
+	_, err = p.output.ReadAt(text, 0)
+	return text, err
+}
+
 // LastWords is the end of what the server said, on a line of its own; empty after Stop.
 func (p *Process) LastWords() string {
 	const most = 1000
