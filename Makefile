@@ -181,6 +181,9 @@ BENCHFLAGS ?=
 bench-swap: build bench-tools ## replace a module under load, ten times in half a minute (needs make tools); writes docs/bench/swap.md
 	cd bench && ../bin/swap -weir ../weir -out ../docs/bench -clang '$(CLANG)' $(SWAPFLAGS)
 
+# More flags for swap, such as SWAPFLAGS='-conns 200 -rate 2000 -swaps 3'.
+SWAPFLAGS ?=
+
 .PHONY: bench-languages
 bench-languages: ## what a message costs in each language, two minutes; writes docs/bench/languages.md
 	$(GO) test ./guest-sdk/conformance -count=1 -timeout 20m -run TestMeasure -measure ../../docs/bench/languages.md

@@ -241,7 +241,11 @@ export default {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer e.Close(t.Context())
+			t.Cleanup(func() {
+				if err := e.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
 			g := load(t, e, wasm)
 			const text = `{"type":"move","id":17,"player":"ann","x":3.5,"y":-2,"tags":["a","b"]}`
 			run := func(n int) int64 {

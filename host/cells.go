@@ -106,12 +106,16 @@ func (gen *generation) crewFor(cl *cell) *crew {
 // routeLocked is rt with its cell set. tenant.cellsMu is held.
 func (cl *cell) routeLocked(rt *route) *route {
 	for _, r := range cl.routes {
-		if r.pattern.text == rt.pattern.text {
+		if r.base == rt {
 			return r
 		}
 	}
-	r := &route{pattern: rt.pattern, tenant: rt.tenant, scope: rt.scope, key: rt.key, protocols: rt.protocols, cell: cl}
-	cl.routes = append(cl.routes, r)
+	r := &route{pattern: rt.pattern, tenant: rt.tenant, scope: rt.scope, key: rt.key, protocols: rt.protocols, cell: cl, base: rt}
+	if i := slices.IndexFunc(cl.routes, func(r *route) bool { return r.pattern.text == rt.pattern.text }); i >= 0 {
+		cl.routes[i] = r // the options were replaced meanwhile
+	} else {
+		cl.routes = append(cl.routes, r)
+	}
 	return r
 }
 
@@ -126,12 +130,10 @@ func (c *Conn) detach() {
 	tn.cellsMu.Lock()
 	delete(cl.members, c)
 	alone := len(cl.members) == 0
-	if alone && cl.scope == connectionScope {
-		cl.forgetLocked()
-	}
+	ends := alone && cl.scope == connectionScope && cl.forgetLocked() // else it has fallen
 	tn.cellsMu.Unlock()
 	switch {
-	case alone && cl.scope == connectionScope:
+	case ends:
 		cl.end()
 	case alone && cl.scope == keyScope:
 		cl.restLater()

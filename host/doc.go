@@ -18,6 +18,15 @@
 // record of the handler's effects, it borrows (turn.go): an idle connection
 // holds none of it.
 //
+// # Who shares an instance
+//
+// A cell is whom one set of instances serves: all connections of a module's
+// pool, or one connection, the connections of a key, or those of a singleton,
+// with an instance of their own (cell.go). The module's ruling says which
+// generation serves which cell or connection (generation.go); when it changes, a
+// pool's connections follow with their next turn, other cells each by itself and
+// with what its instance has saved (carry.go).
+//
 // # Who owns which field
 //
 // Fields of Conn under "the lane" belong to the goroutine that has the lane.
@@ -26,8 +35,10 @@
 //
 // # Lock order
 //
-// topicIndex.mu, then topic.mu, then Conn.mu, then the wheel's lock. Locks are
-// never held across a system call, a guest call or a callback. The socket's
-// writer is not chosen by a lock but by Conn.writing: who sets it writes, and
-// everybody else only appends to the queue (write.go).
+// tenant.reloading, tenant.changing, tenant.cellsMu, cell.mu; topicIndex.mu,
+// then topic.mu, then Conn.mu; all before the wheel's lock. But for reloading,
+// which only reloads wait for, and changing, under which what is retired may
+// close, locks are never held across a system call, a guest call or a callback.
+// The socket's writer is not chosen by a lock but by Conn.writing: who sets it
+// writes, and everybody else only appends to the queue (write.go).
 package host

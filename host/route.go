@@ -16,6 +16,7 @@ type route struct {
 	scope     scope
 	key       []keyPart // of the scope key
 	cell      *cell     // whom its connections share; nil: attach makes or finds it, with a route of its own
+	base      *route    // of a cell's route: the one that it was made from
 	protocols []string
 	static    http.Handler // nil: none
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	goruntime "runtime"
 	"runtime/debug"
@@ -12,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"weir/pool"
 )
@@ -201,4 +204,72 @@ func residentBytes(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return kilobytes << 10
+}
+
+// TestCellsEndUnderChangesOfGenerations has clients come, trap, and go in every
+// way, while the code changes and cells end from idleness. Whatever meets, every
+// connection ends, and nothing is left of any cell or instance.
+func TestCellsEndUnderChangesOfGenerations(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for _, scope := range []string{scopeConnection, scopeKey, scopeSingleton} {
+		t.Run(scope, func(t *testing.T) {
+			w := start(t, withoutPings, scoped(scope), func(s *setup) {
+				s.pool = pool.Options{Workers: 4}
+				s.modules[0].IdleAfter = 10 * time.Millisecond
+				s.modules[0].Rollout = RolloutOptions{TrapRate: -1}
+			})
+			var stop atomic.Bool
+			var wg sync.WaitGroup
+			for i := range 6 {
+				r := rand.New(rand.NewPCG(seed, uint64(i)))
+				wg.Go(func() { // ends when the changes are over
+					for !stop.Load() {
+						w.stay(r)
+					}
+				})
+			}
+			r := rand.New(rand.NewPCG(seed, 100))
+			for range 40 {
+				w.change(r)
+			}
+			stop.Store(true)
+			wg.Wait()
+			w.until("every connection has ended", func(st Stats) bool { return st.Open == 0 })
+			if scope != scopeSingleton { // which stays
+				w.until("every cell has ended", func(st Stats) bool { return st.Modules["puppet"].Cells == 0 })
+			}
+			tn := w.srv.tenants["puppet"]
+			w.close()
+			if n := tn.rule.Load().stable.cells.Load(); n != 0 {
+				t.Errorf("%d cells are counted after the end", n)
+			}
+		})
+	}
+}
+
+// stay is one visit of a client, which the server may end.
+func (w *world) stay(r *rand.Rand) {
+	conn, _, err := websocket.DefaultDialer.Dial(fmt.Sprintf("ws://%s/key%d", w.addr, r.IntN(3)), nil)
+	if err != nil {
+		return // its instance fell while it shook hands
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for range r.IntN(8) {
+		script := [...]string{"total 1", "total 1", "total 1", "mtimer 1 10 0;total 1", "mcancel 1;total 1", "trap", "fail 1", "badsave t;total 1"}[r.IntN(8)]
+		if conn.WriteMessage(websocket.TextMessage, []byte(script)) != nil {
+			return
+		}
+		if _, _, err := conn.ReadMessage(); err != nil {
+			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+				w.t.Errorf("%q was never answered", script)
+			}
+			return
+		}
+	}
+	if r.IntN(2) == 0 {
+		_ = conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""))
+		_, _, _ = conn.ReadMessage()
+	}
 }

@@ -15,9 +15,9 @@ typedef uint64_t weir_conn;
 
 // The events, as the host numbers them.
 enum {
-    // A new instance is told its generation and its configuration. It comes first, once per instance. Its
-    // effects take hold for the first instance of a generation only, so that ten instances do not set ten
-    // timers. Without configuration the payload is {}.
+    // A new instance is told its generation and its configuration. It comes first, once per instance. Under the
+    // scope pool its effects take hold for the first instance of a generation only, so that ten instances do not
+    // set ten timers; an instance of the other scopes has its own. Without configuration the payload is {}.
     WEIR_EVENT_INIT = 0,
 
     // A client asks for a connection. The request is read with the upgrade_* functions and conn_attr; state
@@ -249,8 +249,9 @@ WEIR_IMPORT("topic_count")
 int32_t weir_topic_count(const void *topic, uint32_t topic_len);
 
 // Sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10 ms unless
-// configured) are raised to it. A connection's timers end with it; the module's own outlive a reload. Not
-// allowed in the close event, nor for a connection in its own upgrade event.
+// configured) are raised to it. A connection's timers end with it; the module's own outlive a reload; under the
+// scopes connection, key and singleton they belong to the instance that sets them, and the one that takes over
+// has them. Not allowed in the close event, nor for a connection in its own upgrade event.
 // - conn: the connection, 0 for the module's own timer
 // - id: the guest's name for the timer
 // - after_ms: milliseconds until it is due, 0 to ten years

@@ -59,6 +59,11 @@ func weir(t testing.TB) string {
 	return binary.path
 }
 
+// withoutWeir is the environment without what weir would take for its configuration.
+func withoutWeir() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
+}
+
 // notHere are what `weir build` says where a toolchain is missing.
 var notHere = []string{"in the PATH", "has no standard library for", "make js-engine", "npm install", "npm ci"}
 
@@ -78,7 +83,7 @@ func buildAs(t testing.TB, language, folder string) []byte {
 		args = append(args, "--", "-I", sdk)
 	}
 	cmd := exec.Command(weir(t), args...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
+	cmd.Env = withoutWeir()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if slices.ContainsFunc(notHere, func(words string) bool { return bytes.Contains(out, []byte(words)) }) && os.Getenv("WEIR_REQUIRE_TOOLS") != "1" {
 			t.Skipf("the toolchain of %s is missing (make tools): %s", language, bytes.TrimSpace(out))

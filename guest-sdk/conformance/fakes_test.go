@@ -23,7 +23,29 @@ func need(t *testing.T, programs ...string) string {
 	return ""
 }
 
-// The fakes of Go, Rust, AssemblyScript and JavaScript are held to vectors.txt by the unit tests of their own languages.
+// The fakes of Go, Rust and AssemblyScript are held to vectors.txt by the tests of their SDKs.
+
+func TestTheFakeOfJavaScriptPassesTheVectors(t *testing.T) {
+	if testing.Short() || underRace {
+		t.Skip("it builds weir, which takes types away for Node")
+	}
+	node := need(t, "node")
+	register, err := filepath.Abs("../js/testing/register.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"ts", "../../examples/chat-ts"} {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			cmd := exec.Command(node, "--import", register, "--test")
+			cmd.Dir = folder
+			cmd.Env = append(withoutWeir(), "WEIR="+weir(t))
+			if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("# tests 0")) {
+				t.Errorf("node --test: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
 func TestTheFakeOfCPassesTheVectors(t *testing.T) {
 	compiler := need(t, "cc", "gcc", "clang", "clang-14")
 	for _, tc := range []struct {

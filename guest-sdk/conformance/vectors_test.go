@@ -242,11 +242,30 @@ func (v *vectors) step(step *config.Node) {
 		v.advance(body)
 	case "reload":
 		v.line("replace")
+	case "repeat":
+		for i := range body.Get("times").Scalar.(uint64) {
+			for _, s := range body.Get("steps").Items {
+				v.step(numbered(s, fmt.Sprint(i)))
+			}
+		}
 	case "drain":
 		v.line("drain", "60000") // as long as a server takes by default
 	default:
 		v.t.Fatalf("%s: %s has no line of its own", step.Origin, kind)
 	}
+}
+
+// numbered is a step of a repetition: ${i} in its texts is i.
+func numbered(n *config.Node, i string) *config.Node {
+	c := *n
+	if text, ok := n.Scalar.(string); ok {
+		c.Scalar = strings.ReplaceAll(text, "${i}", i)
+	}
+	c.Items = nil
+	for _, item := range n.Items {
+		c.Items = append(c.Items, numbered(item, i))
+	}
+	return &c
 }
 
 func (v *vectors) advance(n *config.Node) {

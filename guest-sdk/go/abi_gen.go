@@ -69,9 +69,9 @@ func (s Status) Error() string {
 
 // The events, as the host numbers them.
 const (
-	// A new instance is told its generation and its configuration. It comes first, once per instance. Its effects
-	// take hold for the first instance of a generation only, so that ten instances do not set ten timers. Without
-	// configuration the payload is {}.
+	// A new instance is told its generation and its configuration. It comes first, once per instance. Under the
+	// scope pool its effects take hold for the first instance of a generation only, so that ten instances do not
+	// set ten timers; an instance of the other scopes has its own. Without configuration the payload is {}.
 	eventInit = 0
 	// A client asks for a connection. The request is read with the upgrade_* functions and conn_attr; state stored
 	// under the event's connection id is there when the open event comes. Any other result rejects with 500.

@@ -91,8 +91,9 @@ func topicCount(topic string) int32 {
 }
 
 // timerSet sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10
-// ms unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload.
-// Not allowed in the close event, nor for a connection in its own upgrade event.
+// ms unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload;
+// under the scopes connection, key and singleton they belong to the instance that sets them, and the one that
+// takes over has them. Not allowed in the close event, nor for a connection in its own upgrade event.
 //
 // Errors: unknown connection, connection closed, denied, invalid argument, too many.
 func timerSet(conn uint64, id int64, afterMs int64, everyMs int64) int32 {

@@ -6,8 +6,9 @@
 export const Event = Object.freeze({
   /**
    * A new instance is told its generation and its configuration. It comes first, once per instance.
-   * Its effects take hold for the first instance of a generation only, so that ten instances do not
-   * set ten timers. Without configuration the payload is {}.
+   * Under the scope pool its effects take hold for the first instance of a generation only, so that
+   * ten instances do not set ten timers; an instance of the other scopes has its own. Without
+   * configuration the payload is {}.
    */
   init: 0,
   /**

@@ -39,7 +39,7 @@ function results(): unknown[] {
   return [
     ...texts.map((text) => {
       const value = attempt(() => JSON.parse(text));
-      return [value, Object.is(value, -0), attempt(() => JSON.stringify(JSON.parse(text)))].map(String).join("|");
+      return [typeof value === "object" ? "object" : value, Object.is(value, -0), attempt(() => JSON.stringify(JSON.parse(text)))].map(String).join("|");
     }),
     ...values.map((value) => attempt(() => JSON.stringify(value))),
     JSON.stringify({ a: [1, { b: 2 }] }, null, 2),

@@ -28,7 +28,7 @@ func marksOf(sourceMap []byte) (marks, error) {
 	index := make([]int, len(m.Sources)) // in found.Files
 	for i, name := range m.Sources {
 		index[i] = -1
-		if !strings.HasPrefix(name, sdkSpace+":") {
+		if !strings.HasPrefix(strings.TrimPrefix(name, "./"), sdkSpace+":") {
 			index[i] = len(found.Files)
 			found.Files = append(found.Files, name)
 		}

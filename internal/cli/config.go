@@ -254,7 +254,7 @@ func newConfigCheck(env *Env) *cobra.Command {
 				return &exitError{exitUsage, err}
 			}
 			if len(r.Config.Routes) == 0 {
-				return usage("the configuration has no routes: there is nothing to serve")
+				return usage("the configuration has no routes: there is nothing to serve; `weir config init` writes a file to begin with")
 			}
 			fmt.Fprintf(env.Stderr, "the configuration is right: %s\n", strings.Join(r.Files, ", "))
 			return nil

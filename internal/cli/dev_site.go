@@ -74,6 +74,7 @@ func (d *development) readModule(name string) (host.Module, error) {
 	if m.Record == "" {
 		m.Record = runtime.RecordOnTrap
 	}
+	m.Rollout = host.RolloutOptions{TrapRate: -1} // what was saved takes over from all, and stays, however it traps
 	return m.Host(name, wasm)
 }
 

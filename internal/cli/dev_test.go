@@ -431,9 +431,16 @@ func TestTheConfigurationIsAppliedLiveWhereItCan(t *testing.T) {
 	s.stderr.wait(t, "generation 2 · ")
 	s.shows("the cure", func(i playgroundInfo) bool { return i.Build.State == buildOK })
 
-	save(t, folder, "weir.yaml", strings.Replace(live, "routes: [", "routes: [{path: /more, module: echo}, ", 1)+"websocket: {max_message_size: 100B}\n")
-	s.stderr.wait(t, "restart weir dev for what has changed in weir.yaml: websocket, routes\n")
-	echo(t, ws, strings.Repeat("the old limit ", 20))
+	save(t, folder, "weir.yaml", strings.Replace(live, "routes: [", "routes: [{path: /more, module: echo}, ", 1)+"websocket: {max_message_size: 100B}\npool: {workers: 2}\n")
+	s.stderr.wait(t, "restart weir dev for what has changed in weir.yaml: pool.workers\n")
+	more := s.dial("/more")
+	echo(t, more, "a route of its own")
+	more.Close()
+	s.shows("the route", func(i playgroundInfo) bool { return len(i.Routes) == 2 })
+	must(t, ws.WriteMessage(websocket.TextMessage, []byte(strings.Repeat("above the limit ", 20))))
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
+		t.Errorf("a message above the new limit ended in %v", err)
+	}
 	ws.Close()
 	s.stopped()
 }

@@ -63,9 +63,10 @@ type reload struct {
 
 // sighting is a module as a file was last found.
 type sighting struct {
-	module host.Module
-	looks  int  // that have found the same
-	tried  bool // it was loaded, and refused
+	module   host.Module
+	fromFile bool // not only the settings differ
+	looks    int  // that have found the same
+	tried    bool // it was loaded, and refused
 }
 
 // newFollower makes the site follow its files.
@@ -249,12 +250,13 @@ func (f *follower) note(done reload, asked bool) {
 // follow loads a module if it is another than the one that is served, and its
 // file is whole and stands still. It reports whether it wants to look again.
 func (f *follower) follow(ctx context.Context, name string, m config.Module, forced bool) (again bool) {
-	now := f.serving[name]
+	now, s := f.serving[name], f.seen[name]
+	fromFile := forced || m.Reload != config.ReloadOnSignal || s != nil && s.fromFile
 	var asked host.Module
 	var err error
-	if fromFile := forced || m.Reload != config.ReloadOnSignal; fromFile {
+	if fromFile {
 		asked, err = f.readModule(name, m)
-	} else { // only its settings have changed
+	} else {
 		asked, err = m.Host(name, now.module.Wasm)
 	}
 	switch {
@@ -269,9 +271,8 @@ func (f *follower) follow(ctx context.Context, name string, m config.Module, for
 		delete(f.seen, name)
 		return false
 	}
-	s := f.seen[name]
 	if s == nil || !sameModule(s.module, asked) {
-		f.seen[name] = &sighting{module: asked}
+		f.seen[name] = &sighting{module: asked, fromFile: fromFile}
 		return true
 	}
 	if s.tried && !forced {

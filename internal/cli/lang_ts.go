@@ -39,6 +39,10 @@ func engineJS(env *Env) ([]byte, error) {
 	if engine, ok := guestsdk.Engine(); ok {
 		return engine, nil
 	}
+	return engineInCache(env)
+}
+
+func engineInCache(env *Env) ([]byte, error) {
 	if env.CacheDir != "" {
 		engine, err := env.ReadFile(filepath.Join(env.CacheDir, "weir", "js-engine-"+guestsdk.EngineDigest()+".wasm"))
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +162,7 @@ func newTranspile(env *Env) *cobra.Command {
 			}
 			script, err := bundle.Transpile(args[0], source)
 			if err != nil {
-				return &buildError{Module: args[0], Command: "transpile", err: err}
+				return &exitError{exitBuild, err}
 			}
 			_, err = env.Stdout.Write(script)
 			return err

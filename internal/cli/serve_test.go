@@ -137,14 +137,23 @@ func (l *lines) String() string {
 // wait returns the first line that has part in it.
 func (l *lines) wait(t *testing.T, part string) string {
 	t.Helper()
+	return l.waitFor(t, part, 1)
+}
+
+// waitFor returns the nth line that has part in it.
+func (l *lines) waitFor(t *testing.T, part string, nth int) string {
+	t.Helper()
 	timeout := time.After(patience)
 	for {
 		l.mu.Lock()
 		text, more := l.text.String(), l.more
 		l.mu.Unlock()
+		found := 0
 		for line := range strings.Lines(text) {
 			if strings.Contains(line, part) && strings.HasSuffix(line, "\n") {
-				return line
+				if found++; found == nth {
+					return line
+				}
 			}
 		}
 		select {

@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,22 +20,56 @@ import (
 // decode fills c from the merged tree. Every value of the wrong type and every
 // key that c does not have is a mistake; what is right is filled in all the same.
 func decode(k *koanf.Koanf, c *Config, at origins) []Mistake {
-	var metadata mapstructure.Metadata
 	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		DecodeHook: readValue,
-		Metadata:   &metadata,
 		MatchName:  func(key, field string) bool { return key == field }, // the library ignores case
 	}})
-	var mistakes []Mistake
-	for _, key := range metadata.Unused {
-		key = plainKey(key)
-		mistakes = append(mistakes, Mistake{at.find(key), key, "unknown key" + hintKey(key)})
-	}
+	mistakes := unknownKeys(nil, "", "", k.Raw(), at)
 	for _, err := range decodeErrors(err) {
 		key := plainKey(err.Name())
 		mistakes = append(mistakes, Mistake{at.find(key), key, err.Unwrap().Error()})
 	}
 	return mistakes
+}
+
+// unknownKeys adds a mistake for every key in v that its section does not have. The
+// library tells of them only where all values are of the right type.
+func unknownKeys(all []Mistake, section, prefix string, v any, at origins) []Mistake {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return all // of the wrong type, as somebody else says
+	}
+	known := map[string]field{}
+	for _, f := range fieldsIn(section) {
+		known[f.path[strings.LastIndexByte(f.path, '.')+1:]] = f
+	}
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		key := prefix + name
+		f, ok := known[name]
+		if !ok {
+			all = append(all, Mistake{at.find(key), key, "unknown key" + hintKey(key)})
+			continue
+		}
+		switch below := m[name].(type) {
+		case map[string]any:
+			switch {
+			case f.typ.Kind() == reflect.Struct:
+				all = unknownKeys(all, f.path, key+".", below, at)
+			case f.typ.Kind() == reflect.Map && !f.free():
+				for _, name := range slices.Sorted(maps.Keys(below)) {
+					all = unknownKeys(all, f.path, key+"."+name+".", below[name], at)
+				}
+			}
+		case []any:
+			if f.leaf() {
+				continue
+			}
+			for i, item := range below {
+				all = unknownKeys(all, f.path, fmt.Sprintf("%s[%d].", key, i), item, at)
+			}
+		}
+	}
+	return all
 }
 
 // decodeErrors finds the library's errors in what it returns: a wrapped tree of

@@ -235,6 +235,16 @@ func TestMistakes(t *testing.T) {
 				"--log-format: \"yaml\" is not one of auto, text, json",
 		},
 		{
+			"an unknown key beside a value of the wrong type",
+			Source{Files: []string{"a.yaml"}, ReadFile: files(map[string]string{"a.yaml": "modlues: {}\nlog: {level: 7, colour: true}\nroutes: [{path: 1, modul: x}]"})},
+			"a.yaml:1:1: modlues: unknown key; did you mean \"modules\"?\n" +
+				"a.yaml:2:7: log.level: 7 is not text; put it in quotes if it is meant so\n" +
+				"a.yaml:2:17: log.colour: unknown key\n" +
+				"a.yaml:3:10: routes[0]: names neither a module nor a static folder\n" +
+				"a.yaml:3:11: routes[0].path: 1 is not text; put it in quotes if it is meant so\n" +
+				"a.yaml:3:20: routes[0].modul: unknown key; did you mean \"module\"?",
+		},
+		{
 			"a module without a file",
 			Source{Overrides: []Override{{"--set modules.chat.instances=1", "modules.chat.instances", "1"}}},
 			"modules.chat.path: is missing; it names the .wasm file",

@@ -126,3 +126,11 @@ func TestExcerpts(t *testing.T) {
 		})
 	}
 }
+
+func TestAnExcerptHidesSecrets(t *testing.T) {
+	s := &sourceText{text: "admin: {token: hunter2, listen: 7}", hidden: []string{"hunter2"}}
+	m := Mistake{Origin: Origin{Name: "a.yaml", Line: 1, Column: 25, source: s}}
+	if want := "1 | admin: {token: *******, listen: 7}\n  |                         ^"; m.Excerpt() != want {
+		t.Errorf("got\n%s\nwant\n%s", m.Excerpt(), want)
+	}
+}

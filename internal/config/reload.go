@@ -23,8 +23,11 @@ type Change struct {
 // Modules cannot be added or removed, and routes are left as they were when they
 // lead to such a module, or give a module the scope pool or take it away.
 func Merge(running, asked *Config) (merged *Config, changes []Change) {
-	a, b := running.WithDefaults(), asked.WithDefaults()
-	changes = differences(nil, "", ClassRestart, reflect.ValueOf(a), reflect.ValueOf(b))
+	changes = differences(nil, "", ClassRestart, reflect.ValueOf(running.WithDefaults()), reflect.ValueOf(asked.WithDefaults()))
+	written := differences(nil, "", ClassRestart, reflect.ValueOf(*running), reflect.ValueOf(*asked))
+	changes = slices.DeleteFunc(changes, func(c Change) bool { // a default that follows another key
+		return !slices.Contains(written, c)
+	})
 	next := *asked
 	next.Modules = maps.Clone(running.Modules)
 	for name := range next.Modules {

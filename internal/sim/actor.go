@@ -154,7 +154,11 @@ func (a *actor) echo() {
 // add asks which generation serves it and has its instance add to a sum, which
 // only memory holds.
 func (a *actor) add() {
-	a.say("gen;total 1;echo " + a.due(fmt.Sprintf("r %s %d", a.id, a.next())))
+	script := "gen;total 1;echo " + a.due(fmt.Sprintf("r %s %d", a.id, a.next()))
+	if a.r.profile.mutate != nil {
+		script = a.r.profile.mutate(script)
+	}
+	a.say(script)
 }
 
 func (a *actor) repeat() {

@@ -39,6 +39,8 @@ func TestMutantsAreFound(t *testing.T) {
 			[]string{"one connection, one owner"}},
 		{"effects that hold although the handler fails are noticed", func(p *Profile) { p.mutate = effectsAnyway },
 			[]string{"effects are all or nothing", "the close code tells the reason"}},
+		{"a message that counts twice is noticed", swapped("total 1", "total 2"), []string{"an instance keeps what it knows"}},
+		{"an instance that forgets is noticed", swapped("total 1", "total -1"), []string{"an instance keeps what it knows"}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			p := testProfile()
@@ -57,6 +59,14 @@ func TestMutantsAreFound(t *testing.T) {
 			}
 			t.Errorf("%d seeds have not found the mutant", tries)
 		})
+	}
+}
+
+// swapped plays runs whose code changes, with messages that say something else.
+func swapped(old, new string) func(*Profile) {
+	return func(p *Profile) {
+		p.Swaps = true
+		p.mutate = func(script string) string { return strings.ReplaceAll(script, old, new) }
 	}
 }
 

@@ -34,7 +34,7 @@ type Profile struct {
 	Engine *runtime.Engine
 
 	wrap   func(*socket) host.Socket
-	mutate func(script string) string // of messages that are to fail
+	mutate func(script string) string // of messages that are to fail, or to add to a sum
 }
 
 // topics is how many topics the clients publish on.

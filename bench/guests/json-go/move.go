@@ -2,34 +2,36 @@
 package main
 
 import (
-	"encoding/json"
+	"strconv"
 
 	weir "weir/guest-sdk/go"
+	"weir/guest-sdk/go/weirjson"
 )
 
 type move struct {
-	Type   string      `json:"type"`
-	ID     int64       `json:"id"`
-	Player string      `json:"player"`
-	X      json.Number `json:"x"`
-	Y      json.Number `json:"y"`
-	Tags   []string    `json:"tags"`
+	kind, player string
+	id           int64
+	x, y, tags   []byte // as they are
 }
 
-func init() {
-	weir.Handle(weir.Handler{Message: func(c weir.Conn, m weir.Message) error {
-		var in move
-		if m.Kind != weir.KindText || json.Unmarshal(m.Data, &in) != nil || in.Type != "move" || in.Tags == nil {
-			return c.Close(4400, "not a move")
-		}
-		in.Type = "moved"
-		in.ID++
-		out, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		return c.Send(weir.Text(out))
-	}})
+var reply []byte // used again for each
+
+func init() { weir.Handle(weir.Handler{Message: message}) }
+
+func message(c weir.Conn, m weir.Message) error {
+	var in move
+	err := weirjson.Read(m.Data, weirjson.String("type", &in.kind), weirjson.Int("id", &in.id), weirjson.String("player", &in.player),
+		weirjson.Raw("x", &in.x), weirjson.Raw("y", &in.y), weirjson.Raw("tags", &in.tags))
+	if m.Kind != weir.KindText || err != nil || in.kind != "move" || in.x == nil || in.y == nil || in.tags == nil {
+		return c.Close(4400, "not a move")
+	}
+	reply = append(reply[:0], `{"type":"moved","id":`...)
+	reply = strconv.AppendInt(reply, in.id+1, 10)
+	reply = weirjson.AppendString(append(reply, `,"player":`...), in.player)
+	reply = append(append(reply, `,"x":`...), in.x...)
+	reply = append(append(reply, `,"y":`...), in.y...)
+	reply = append(append(reply, `,"tags":`...), in.tags...)
+	return c.Send(weir.Text(append(reply, '}')))
 }
 
 func main() {}

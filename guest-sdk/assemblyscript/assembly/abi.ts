@@ -6,8 +6,9 @@
 export enum Event {
   /**
    * A new instance is told its generation and its configuration. It comes first, once per instance.
-   * Its effects take hold for the first instance of a generation only, so that ten instances do not
-   * set ten timers. Without configuration the payload is {}.
+   * Under the scope pool its effects take hold for the first instance of a generation only, so that
+   * ten instances do not set ten timers; an instance of the other scopes has its own. Without
+   * configuration the payload is {}.
    */
   Init = 0,
   /**
@@ -209,10 +210,12 @@ export declare function topicCount(topic: usize, topicLen: i32): i32;
 /**
  * Sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10
  * ms unless configured) are raised to it. A connection's timers end with it; the module's own outlive
- * a reload. Not allowed in the close event, nor for a connection in its own upgrade event. conn: the
- * connection, 0 for the module's own timer. id: the guest's name for the timer. afterMs: milliseconds
- * until it is due, 0 to ten years. everyMs: milliseconds between repetitions, 0 for once, to ten
- * years. Errors: unknown connection, connection closed, denied, invalid argument, too many.
+ * a reload; under the scopes connection, key and singleton they belong to the instance that sets them,
+ * and the one that takes over has them. Not allowed in the close event, nor for a connection in its
+ * own upgrade event. conn: the connection, 0 for the module's own timer. id: the guest's name for the
+ * timer. afterMs: milliseconds until it is due, 0 to ten years. everyMs: milliseconds between
+ * repetitions, 0 for once, to ten years. Errors: unknown connection, connection closed, denied,
+ * invalid argument, too many.
  */
 @external("weir_1", "timer_set")
 export declare function timerSet(conn: u64, id: i64, afterMs: i64, everyMs: i64): i32;

@@ -49,7 +49,8 @@ class Guest implements OnInit, OnUpgrade, OnOpen, OnMessage, OnClose, OnTimer, O
       const words = lines[i].split(" ");
       if (words[0] == "fail") return Status.Invalid;
       const came = run(c, words);
-      c.send(came === null ? "unknown" : words[0] + " " + came); // it may have been closed
+      const answer = came === null ? "unknown" : words[0] + " " + came;
+      if (c.send(answer) != Status.Ok) tell(Conn.none, answer); // it has been closed
     }
     return Status.Ok;
   }

@@ -204,10 +204,10 @@ static int run(weir_conn self, weir_str line) {
     } else if (IS("kept")) {
         put_word(&reply, weir_view(&kept));
     } else {
-        weir_send_text(self, WEIR_S("unknown")); // not in reply, which the name may have filled
-        return 0;
+        reply = (weir_buf){reply.ptr, 0, reply.cap, false}; // the name may have filled it
+        weir_puts(&reply, "unknown");
     }
-    weir_send_buf(self, &reply);
+    if (weir_send_buf(self, &reply)) weir_publish_buf(events, &reply, 0); // it has been closed
     return 0;
 }
 

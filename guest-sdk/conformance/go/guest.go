@@ -90,7 +90,9 @@ func message(c weir.Conn, m weir.Message) error {
 		if came, known := run(c, words[0], words[1:]); known {
 			answer = words[0] + " " + came
 		}
-		_ = c.SendText(answer) // it may have been closed
+		if c.SendText(answer) != nil { // it has been closed
+			tell(weir.None, answer)
+		}
 	}
 	return nil
 }

@@ -152,7 +152,8 @@ export function guest(): Handler<object> {
         const [name, ...args] = line.split(" ");
         if (name === "fail") throw new Error("as the client asks");
         const came = run(conn, name, args);
-        status(() => conn.send(came === undefined ? "unknown" : `${name} ${came}`)); // it may have been closed
+        const answer = came === undefined ? "unknown" : `${name} ${came}`;
+        if (status(() => conn.send(answer)) !== "0") tell(null, answer); // it has been closed
       }
     },
 

@@ -10,9 +10,10 @@ pub const MINOR: u32 = 1;
 
 /// The events, as the host numbers them.
 pub mod event {
-    /// A new instance is told its generation and its configuration. It comes first, once per instance. Its
-    /// effects take hold for the first instance of a generation only, so that ten instances do not set ten
-    /// timers. Without configuration the payload is `{}`.
+    /// A new instance is told its generation and its configuration. It comes first, once per instance. Under
+    /// the scope `pool` its effects take hold for the first instance of a generation only, so that ten
+    /// instances do not set ten timers; an instance of the other scopes has its own. Without configuration
+    /// the payload is `{}`.
     pub const INIT: i32 = 0;
 
     /// A client asks for a connection. The request is read with the `upgrade_*` functions and `conn_attr`;
@@ -292,7 +293,9 @@ pub trait Host {
 
     /// Sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10 ms
     /// unless configured) are raised to it. A connection's timers end with it; the module's own outlive a
-    /// reload. Not allowed in the close event, nor for a connection in its own upgrade event.
+    /// reload; under the scopes `connection`, `key` and `singleton` they belong to the instance that sets
+    /// them, and the one that takes over has them. Not allowed in the close event, nor for a connection in
+    /// its own upgrade event.
     ///
     /// Errors: unknown connection, connection closed, denied, invalid argument, too many.
     fn timer_set(&mut self, conn: u64, id: i64, after_ms: i64, every_ms: i64) -> i32;
@@ -526,8 +529,10 @@ pub fn topic_count(topic: &[u8]) -> i32 {
 }
 
 /// Sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10 ms
-/// unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload.
-/// Not allowed in the close event, nor for a connection in its own upgrade event.
+/// unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload;
+/// under the scopes `connection`, `key` and `singleton` they belong to the instance that sets them, and the
+/// one that takes over has them. Not allowed in the close event, nor for a connection in its own upgrade
+/// event.
 ///
 /// Errors: unknown connection, connection closed, denied, invalid argument, too many.
 #[inline]

@@ -66,7 +66,9 @@ impl Handler for Guest {
                 Some(came) => format!("{} {came}", words[0]),
                 None => "unknown".into(),
             };
-            let _ = conn.send(&answer); // it may have been closed
+            if conn.send(&answer).is_err() {
+                tell(None, &answer)?; // it has been closed
+            }
         }
         Ok(())
     }

@@ -66,8 +66,9 @@ type Host interface {
 	TopicCount(topic string) int32
 
 	// TimerSet sets a timer, or resets the one with the same connection and id. Times below the host's minimum (10
-	// ms unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload.
-	// Not allowed in the close event, nor for a connection in its own upgrade event.
+	// ms unless configured) are raised to it. A connection's timers end with it; the module's own outlive a reload;
+	// under the scopes connection, key and singleton they belong to the instance that sets them, and the one that
+	// takes over has them. Not allowed in the close event, nor for a connection in its own upgrade event.
 	//
 	// Errors: unknown connection, connection closed, denied, invalid argument, too many.
 	TimerSet(conn uint64, id int64, afterMs int64, everyMs int64) int32
@@ -170,9 +171,9 @@ const (
 
 // The events, as the host numbers them.
 const (
-	// A new instance is told its generation and its configuration. It comes first, once per instance. Its effects
-	// take hold for the first instance of a generation only, so that ten instances do not set ten timers. Without
-	// configuration the payload is {}.
+	// A new instance is told its generation and its configuration. It comes first, once per instance. Under the
+	// scope pool its effects take hold for the first instance of a generation only, so that ten instances do not
+	// set ten timers; an instance of the other scopes has its own. Without configuration the payload is {}.
 	EventInit = 0
 	// A client asks for a connection. The request is read with the upgrade_* functions and conn_attr; state stored
 	// under the event's connection id is there when the open event comes. Any other result rejects with 500.
