@@ -63,6 +63,7 @@ lint: ## gofmt, go vet, staticcheck, and vet for the other systems (needs make t
 
 # C; JavaScript's engine; Rust; tests of hostile modules; the browser test.
 DEBIAN_TOOLS := clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 rustc libstd-rust-dev-wasm32 cargo wabt chromium
+# promtool is taken out of the package prometheus: to install that would start a server.
 
 .PHONY: tools
 tools: ## what the five languages, lint and the browser test need (Debian, as root)
@@ -72,6 +73,9 @@ tools: ## what the five languages, lint and the browser test need (Debian, as ro
 	command -v node >/dev/null || missing+=(nodejs npm); command -v gcc >/dev/null || missing+=(gcc libc6-dev); \
 	if [ $${#missing[@]} -gt 0 ]; then set -x; apt-get update -q; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; fi
+	@test -x $(GOBIN)/promtool || { folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; set -x; cd "$$folder"; \
+	  apt-get download -q prometheus || { apt-get update -q; apt-get download -q prometheus; }; \
+	  dpkg -x prometheus_*.deb .; install -D usr/bin/promtool $(GOBIN)/promtool; }
 	GOBIN=$(GOBIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	@for folder in $(NPM_FOLDERS); do \
 	  cmp -s $$folder/package-lock.json $$folder/node_modules/.installed && continue; \
@@ -101,8 +105,9 @@ abi-check: ## fail if they have drifted from it
 	$(GO) run ./guest-sdk/gen -check
 
 .PHONY: docs
-docs: ## docs/config.md, from the structs
+docs: ## docs/config.md, from the structs; docs/metrics.md and deploy, from the table of metrics
 	$(GO) test ./internal/config -run TestGenerated -update
+	$(GO) test ./internal/admin -run TestGenerated -update
 
 ##@ Guests
 

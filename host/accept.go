@@ -115,9 +115,10 @@ func (a *acceptor) stop() error {
 // welcome admits a new socket, or answers 503 and closes it.
 func (s *Server) welcome(sock Socket) {
 	addr := sock.RemoteAddr().Addr()
-	if why, ok := s.admit(addr); !ok {
+	if why := s.admit(addr); why != notRejected {
 		s.shed.Add(1)
-		s.log.Debug("connection refused", "reason", why, "remote", addr)
+		s.rejected[why].Add(1)
+		s.log.Debug("connection refused", "reason", why.String(), "remote", addr)
 		// The socket's buffer is empty: the answer fits or the peer is gone.
 		_, _ = sock.Write(answers[http.StatusServiceUnavailable].append(nil, nil))
 		_ = sock.CloseWrite()
@@ -166,23 +167,23 @@ func (c *Conn) readAhead() bool {
 }
 
 // admit counts a connection in, or says why not.
-func (s *Server) admit(addr netip.Addr) (why string, ok bool) {
+func (s *Server) admit(addr netip.Addr) rejection {
 	limits := &s.opts().Server
 	if s.refusing.Load() {
-		return "going away", false
+		return rejectedDraining
 	}
 	if s.exec.Overloaded() {
-		return "overloaded", false
+		return rejectedOverloaded
 	}
 	s.admitMu.Lock()
 	defer s.admitMu.Unlock()
 	switch {
 	case s.open >= limits.MaxConnections:
-		return "max_connections", false
+		return rejectedMaxConnections
 	case s.handshakes >= limits.MaxHandshakes:
-		return "max_handshakes", false
+		return rejectedMaxHandshakes
 	case limits.MaxConnectionsPerIP > 0 && s.perIP[addr] >= limits.MaxConnectionsPerIP:
-		return "max_connections_per_ip", false
+		return rejectedMaxPerIP
 	}
 	s.open++
 	s.handshakes++
@@ -190,7 +191,7 @@ func (s *Server) admit(addr netip.Addr) (why string, ok bool) {
 	if limits.MaxConnectionsPerIP > 0 {
 		s.perIP[addr]++
 	}
-	return "", true
+	return notRejected
 }
 
 // leaveHandshake frees c's place among the handshakes, once.
@@ -211,6 +212,9 @@ func (s *Server) closed(c *Conn) {
 		why = c.end.cause
 	}
 	s.closes[why].Add(1)
+	if c.owner.Load() != nil { // it was opened
+		s.byRoute.of(c.route.pattern.text).close(c.end)
+	}
 	s.admitMu.Lock()
 	defer s.admitMu.Unlock()
 	s.open--

@@ -250,7 +250,7 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 	cl := c.route.cell
 	t.inv.begin(cl, c, ev)
 	t.crew.countEvent()
-	status, err := t.inst.Call(&t.inv, ev, uint64(c.id), arg, payloadBytes)
+	status, err := t.call(ev, uint64(c.id), arg, payloadBytes)
 	if err == nil {
 		t.settleTrial(true, false)
 	}
@@ -286,7 +286,7 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 func (t *turn) invokeModule(cl *cell, ev runtime.Event, arg int64) {
 	t.inv.begin(cl, nil, ev)
 	t.crew.countEvent()
-	status, err := t.inst.Call(&t.inv, ev, 0, arg, 0)
+	status, err := t.call(ev, 0, arg, 0)
 	if err == nil {
 		t.settleTrial(true, false)
 	}

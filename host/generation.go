@@ -19,6 +19,7 @@ type generation struct {
 	rollout     RolloutOptions
 	breaker     breaker
 	pace        pace
+	times       timesOfTurns
 
 	pool     crew  // serves the scope pool
 	loadedAt int64 // ms since 1970

@@ -45,6 +45,9 @@ type Deps struct {
 	// Fault makes handlers' host functions fail, in tests; nil means that none
 	// does.
 	Fault runtime.Fault
+	// TimeHandlers says whether Stats tells how long handlers take. That costs two
+	// looks at the clock an event, so it is for servers that somebody watches.
+	TimeHandlers bool
 }
 
 // Server owns listeners, connections and the modules they talk to. Load, then
@@ -59,6 +62,7 @@ type Server struct {
 	log    *slog.Logger
 	clock  Clock
 	fault  runtime.Fault
+	timed  bool // Deps.TimeHandlers
 	next   http.Handler
 	bind   func(network, address string) (Listener, error)
 
@@ -75,8 +79,12 @@ type Server struct {
 	outbound     atomic.Int64 // bytes that wait for slow readers
 	shed         atomic.Uint64
 	acceptErrors atomic.Uint64
+	strangers    logGate // of lines that whoever can reach the server can cause
 	closes       [causes]atomic.Uint64
+	rejected     [rejections]atomic.Uint64
+	byRoute      countsByRoute
 	drainEnds    atomic.Int64 // Mono ns; 0 while not draining
+	listening    atomic.Bool  // Listen has returned without an error
 	refusing     atomic.Bool  // Drain or Close has begun: nobody is admitted
 
 	admitMu    sync.Mutex // below
@@ -109,6 +117,7 @@ func New(o Options, d Deps) (*Server, error) {
 		next:    d.HTTP,
 		bind:    d.Bind,
 		fault:   d.Fault,
+		timed:   d.TimeHandlers,
 		tenants: make(map[string]*tenant),
 		perIP:   make(map[netip.Addr]int),
 		kicks:   make(chan struct{}, 1),
@@ -212,8 +221,13 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("listen on %s: %w", a.ln.Addr(), err)
 		}
 	}
+	s.listening.Store(true)
 	return nil
 }
+
+// Accepting reports whether new connections are welcome: from Listen until Drain
+// or Close begins. Any goroutine.
+func (s *Server) Accepting() bool { return s.listening.Load() && !s.refusing.Load() }
 
 // Addrs returns the bound addresses, in the order of Options.
 func (s *Server) Addrs() []net.Addr {

@@ -53,6 +53,12 @@ type Stats struct {
 	// Closes counts closed connections by cause, such as "peer_closed" or
 	// "slow_consumer".
 	Closes map[string]uint64
+	// Rejections counts requests and connections refused, by every reason there
+	// is, such as "origin" or "max_connections".
+	Rejections map[string]uint64
+	// Routes holds the figures of each route that leads to a module, by its path
+	// as it is written in Options.
+	Routes map[string]RouteStats
 	// Modules holds each module's figures by name.
 	Modules map[string]ModuleStats
 }
@@ -65,10 +71,15 @@ type ModuleStats struct {
 	Breaker  string // "closed", "open" or "half_open"
 	Opened   uint64 // how often the breaker opened
 	Cells    int    // instances of the scopes connection, key and singleton, or places for one
+	// Times is how long its handlers took; empty without Deps.TimeHandlers.
+	Times Times
 
 	// Reloads counts changes of generations by result: "loaded", "refused",
 	// "promoted" or "rolled_back".
 	Reloads map[string]uint64
+	// Canary holds the figures of the generation that serves a share, without
+	// Reloads; nil when there is none.
+	Canary *ModuleStats
 }
 
 // Stats returns a snapshot. Any goroutine.
@@ -79,6 +90,8 @@ func (s *Server) Stats() Stats {
 		InboundBytes:  s.inbound.Load(),
 		OutboundBytes: s.outbound.Load(),
 		Closes:        make(map[string]uint64),
+		Rejections:    make(map[string]uint64),
+		Routes:        s.byRoute.stats(s.opts().routes),
 		Modules:       make(map[string]ModuleStats),
 	}
 	s.admitMu.Lock()
@@ -87,6 +100,11 @@ func (s *Server) Stats() Stats {
 	for why := range s.closes {
 		if n := s.closes[why].Load(); n > 0 {
 			st.Closes[cause(why).String()] = n
+		}
+	}
+	for why := range s.rejected {
+		if rejection(why) != notRejected {
+			st.Rejections[rejection(why).String()] = s.rejected[why].Load()
 		}
 	}
 	s.turns.mu.Lock()
@@ -115,30 +133,45 @@ func (s *Server) Stats() Stats {
 	return st
 }
 
-// stats are the figures of the current generation, with the instances of all
-// cells.
+// stats are the figures of the current generation, and of a canary, each with the
+// instances of its cells.
 func (tn *tenant) stats() ModuleStats {
-	gen := tn.rule.Load().stable
-	figures := ModuleStats{
-		ModuleStats: gen.pool.mod.Stats(),
-		Inline:      gen.pace.quick.Load(),
-		SentBack:    uint64(gen.pace.moves.Load()),
-		Reloads:     make(map[string]uint64),
+	rule := tn.rule.Load()
+	figures := rule.stable.stats()
+	if rule.canary != nil {
+		canary := rule.canary.stats()
+		figures.Canary = &canary
 	}
-	figures.Breaker, figures.Opened = gen.breaker.state()
-	figures.Calls = gen.events()
 	for _, cl := range tn.everyCell()[1:] {
-		own := cl.own.Load().mod.Stats()
-		figures.Cells++
-		figures.Instances += own.Instances
-		figures.Idle += own.Idle
-		figures.Waiting += own.Waiting
-		figures.MemoryBytes += own.MemoryBytes
+		own, of := cl.own.Load(), &figures
+		if own.generation == rule.canary {
+			of = figures.Canary
+		}
+		stats := own.mod.Stats()
+		of.Cells++
+		of.Instances += stats.Instances
+		of.Idle += stats.Idle
+		of.Waiting += stats.Waiting
+		of.MemoryBytes += stats.MemoryBytes
 	}
+	figures.Reloads = make(map[string]uint64)
 	tn.changing.Lock()
 	defer tn.changing.Unlock()
 	for result, n := range tn.results {
 		figures.Reloads[reloadLabels[result]] = n
 	}
+	return figures
+}
+
+// stats are the figures of one generation without its cells' instances.
+func (gen *generation) stats() ModuleStats {
+	figures := ModuleStats{
+		ModuleStats: gen.pool.mod.Stats(),
+		Inline:      gen.pace.quick.Load(),
+		SentBack:    uint64(gen.pace.moves.Load()),
+		Times:       gen.times.sum(),
+	}
+	figures.Breaker, figures.Opened = gen.breaker.state()
+	figures.Calls = gen.events()
 	return figures
 }

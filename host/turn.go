@@ -55,6 +55,9 @@ type turn struct {
 	moving   bool     // the instance is wanted to be replaced, not for an event
 	trial    *breaker // that has let the next event through to see how it goes
 	inv      invocation
+	timed    *generation // whose times the next field has
+	times    *turnTimes  // what this turn has counted of it
+	untimed  uint64      // events since the last that was timed
 
 	// own holds the connection's replies, encoded: own[:ownDone] are committed
 	// and this turn will write them; what follows belongs to the invocation that

@@ -173,7 +173,9 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 	origin, _ := r.one("Origin")
 	host, _ := r.one("Host")
 	if len(origin) > 0 && !s.opts().origins.plainlySame(origin, host) && !s.opts().origins.allow(string(origin), string(host)) {
-		s.log.Info("upgrade refused: the page is of another origin", "origin", clip(string(origin), 128), "host", clip(string(host), 128), "route", rt.pattern.text)
+		if s.strangers.pass(t.now) {
+			s.log.Info("upgrade refused: the page is of another origin", "origin", clip(string(origin), 128), "host", clip(string(host), 128), "route", rt.pattern.text)
+		}
 		return reject(http.StatusForbidden)
 	}
 	if !c.attach(rt, path) {
@@ -211,7 +213,9 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	if err != nil || !t.claim() {
 		// The checks above are stricter than ws.Upgrader's own.
 		t.own = t.own[:t.ownDone]
-		c.srv.log.Error("upgrade refused after it was checked", "err", err)
+		if c.srv.strangers.pass(t.now) {
+			c.srv.log.Error("upgrade refused after it was checked", "err", err)
+		}
 		c.answer(t, answers[http.StatusBadRequest], causeRejected)
 		return vDone
 	}
@@ -227,6 +231,7 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	c.deadline = 0
 	c.srv.wheel.schedule(&c.node, c.nextDeadline())
 	t.stats.opened.Add(1)
+	c.srv.byRoute.of(c.route.pattern.text).open.Add(1)
 	return vDone
 }
 
@@ -269,21 +274,22 @@ type response struct {
 	status int
 	text   string
 	extra  string // header lines
+	reason rejection
 }
 
 // answers are the errors of a handshake.
 var answers = map[int]response{
-	http.StatusBadRequest:                  {400, "This is not a request that RFC 9112 and RFC 6455 allow.", ""},
-	http.StatusForbidden:                   {403, "Pages of this origin may not connect.", ""},
-	http.StatusNotFound:                    {404, "No WebSocket is served at this path.", ""},
-	http.StatusMethodNotAllowed:            {405, "A WebSocket begins with GET.", "Allow: GET\r\n"},
-	http.StatusRequestTimeout:              {408, "The request took too long.", ""},
-	http.StatusRequestURITooLong:           {414, "The request target is too long.", ""},
-	http.StatusUpgradeRequired:             {426, "This server speaks WebSocket version 13.", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"},
-	http.StatusRequestHeaderFieldsTooLarge: {431, "The request's header is too large.", ""},
-	http.StatusInternalServerError:         {500, "The handler failed.", ""},
-	http.StatusServiceUnavailable:          {503, "The server is busy; try again.", "Retry-After: 1\r\n"},
-	http.StatusHTTPVersionNotSupported:     {505, "This server speaks HTTP/1.1.", ""},
+	http.StatusBadRequest:                  {400, "This is not a request that RFC 9112 and RFC 6455 allow.", "", rejectedMalformed},
+	http.StatusForbidden:                   {403, "Pages of this origin may not connect.", "", rejectedOrigin},
+	http.StatusNotFound:                    {404, "No WebSocket is served at this path.", "", rejectedNoRoute},
+	http.StatusMethodNotAllowed:            {405, "A WebSocket begins with GET.", "Allow: GET\r\n", rejectedMethod},
+	http.StatusRequestTimeout:              {408, "The request took too long.", "", rejectedTimeout},
+	http.StatusRequestURITooLong:           {414, "The request target is too long.", "", rejectedURITooLong},
+	http.StatusUpgradeRequired:             {426, "This server speaks WebSocket version 13.", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", rejectedVersion},
+	http.StatusRequestHeaderFieldsTooLarge: {431, "The request's header is too large.", "", rejectedHeaderTooLarge},
+	http.StatusInternalServerError:         {500, "The handler failed.", "", rejectedHandlerFailed},
+	http.StatusServiceUnavailable:          {503, "The server is busy; try again.", "Retry-After: 1\r\n", rejectedUnavailable},
+	http.StatusHTTPVersionNotSupported:     {505, "This server speaks HTTP/1.1.", "", rejectedHTTPVersion},
 }
 
 // answerFor is the answer to a handler's refusal.
@@ -291,7 +297,7 @@ func answerFor(status int) response {
 	if a, ok := answers[status]; ok && status == http.StatusInternalServerError {
 		return a
 	}
-	return response{status: status, text: http.StatusText(status)}
+	return response{status: status, text: http.StatusText(status), reason: rejectedByHandler}
 }
 
 // append writes a as an HTTP/1.1 response that ends the connection.
@@ -320,5 +326,6 @@ func (c *Conn) answer(t *turn, a response, why cause) {
 		t.ownDone = len(t.own)
 	}
 	t.stats.rejected.Add(1)
+	c.srv.rejected[a.reason].Add(1)
 	c.finish(t, closeInfo{cause: why})
 }

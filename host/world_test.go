@@ -39,6 +39,7 @@ type setup struct {
 	pool    pool.Options
 	http    http.Handler
 	clock   *labClock // nil: the system's; else time goes by in world.pass only
+	timed   bool      // Deps.TimeHandlers
 }
 
 // testSetup leaves out what only tests of it want: the breaker, the end of a
@@ -72,7 +73,7 @@ func start(t *testing.T, change ...func(*setup)) *world {
 	poller, err := netpoll.Open(netpoll.Options{Shards: 2})
 	check(t, err)
 	workers := pool.New(set.pool)
-	deps := Deps{Engine: engine, Poller: poller, Pool: workers, Logger: logger, HTTP: set.http}
+	deps := Deps{Engine: engine, Poller: poller, Pool: workers, Logger: logger, HTTP: set.http, TimeHandlers: set.timed}
 	if set.clock != nil {
 		deps.Clock = set.clock
 	}

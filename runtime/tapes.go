@@ -101,7 +101,7 @@ func (f *tapeFolder) keep(t *Tape, module []byte) (name string) {
 	f.writers.Go(func() { // ends when the files are written; close waits for it
 		defer func() { <-f.slots }()
 		if err := f.write(name, t, module); err != nil {
-			f.logger.Error("tape not written", "tape", name, "err", err)
+			f.logger.Error("tape not written", "module", t.Module, "gen", t.Generation, "tape", name, "err", err)
 		}
 	})
 	return name

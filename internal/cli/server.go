@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weir/host"
+	"weir/internal/admin"
 	"weir/internal/config"
 	"weir/netpoll"
 	"weir/pool"
@@ -50,7 +51,8 @@ type stack struct {
 	poller *netpoll.Poller
 	pool   *pool.Pool
 	server *host.Server
-	fatal  chan error // the first error that the server cannot live with
+	admin  *admin.Listener // nil: none is configured
+	fatal  chan error      // the first error that the server cannot live with
 }
 
 // run serves the site until a signal or ctx ends it.
@@ -174,6 +176,12 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		}
 	}()
 
+	if address := s.config.Admin.Listen; address != "" {
+		if st.admin, err = admin.Listen(address, logger); err != nil {
+			return nil, &exitError{listenCode(err), fmt.Errorf("admin.listen: %w", err)}
+		}
+		logger.Info("metrics and health are served", "url", urls([]net.Addr{st.admin.Addr()})[0])
+	}
 	engineOptions := s.config.Runtime
 	engineOptions.Logger = logger
 	if s.cacheDir != "" {
@@ -202,6 +210,8 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		Pool:   st.pool,
 		Logger: logger,
 		HTTP:   s.http,
+
+		TimeHandlers: st.admin != nil,
 	})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
@@ -222,6 +232,9 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 	}
 	if err := st.server.Listen(); err != nil {
 		return nil, &exitError{listenCode(err), err}
+	}
+	if st.admin != nil {
+		st.admin.Watch(admin.Subject{Server: st.server, Poller: st.poller, Pool: st.pool, Engine: st.engine})
 	}
 	return st, nil
 }
@@ -248,6 +261,9 @@ func (st *stack) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), takeDownTimeout)
 	defer cancel()
 	var errs []error
+	if st.admin != nil { // before what it tells of
+		errs = append(errs, st.admin.Close(ctx))
+	}
 	if st.server != nil {
 		errs = append(errs, st.server.Close())
 	}

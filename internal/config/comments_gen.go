@@ -59,6 +59,8 @@ var comments = map[string]string{
 	"weir/host.WebSocketOptions.PingInterval":          "PingInterval is how long a connection may be silent before the server\nsends a ping. 0 means 25s.\n",
 	"weir/host.WebSocketOptions.PongTimeout":           "PongTimeout is how long the server waits for any frame after its ping\nbefore it drops the connection. 0 means 10s.\n",
 	"weir/host.WebSocketOptions.WriteTimeout":          "WriteTimeout is how long queued bytes may wait without the peer taking\nany; then the connection is closed with 1013. 0 means 10s.\n",
+	"weir/internal/config.AdminOptions":                "AdminOptions say how an operator's programs reach the server.\n",
+	"weir/internal/config.AdminOptions.Listen":         "Listen is an address, \"host:port\", that answers /metrics for Prometheus,\n/healthz, and /readyz, which is 503 until every module is loaded and while\nthe server drains. It asks for no token: bind it to a loopback address, such\nas \"127.0.0.1:9100\", or let nobody else reach it. Empty means that there is\nno such listener, and that handlers are not timed.\n",
 	"weir/internal/config.Config.Modules":              "Modules are the handlers, by the names that routes use. A name matches\n[a-z0-9][a-z0-9._-]{0,63}.\n",
 	"weir/internal/config.Config.Netpoll":              "Netpoll says how many goroutines wait for the sockets.\n",
 	"weir/internal/config.Config.Pool":                 "Pool bounds the goroutines that run handlers.\n",

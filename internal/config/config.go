@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type Config struct {
 	// [a-z0-9][a-z0-9._-]{0,63}.
 	Modules map[string]Module `koanf:"modules" reload:"generation"`
 	Log     LogOptions        `koanf:"log"`
+	Admin   AdminOptions      `koanf:"admin"`
 	// Reload says when a server that runs takes what has changed in its
 	// configuration files: "watch" as soon as it is there, "signal" at a SIGHUP.
 	// Empty means "watch".
@@ -110,6 +112,16 @@ type LogOptions struct {
 	Format string `koanf:"format" oneof:"auto,text,json"`
 }
 
+// AdminOptions say how an operator's programs reach the server.
+type AdminOptions struct {
+	// Listen is an address, "host:port", that answers /metrics for Prometheus,
+	// /healthz, and /readyz, which is 503 until every module is loaded and while
+	// the server drains. It asks for no token: bind it to a loopback address, such
+	// as "127.0.0.1:9100", or let nobody else reach it. Empty means that there is
+	// no such listener, and that handlers are not timed.
+	Listen string `koanf:"listen"`
+}
+
 // Bounds of Module.MemorySize.
 const (
 	memoryPageSize    = host.Size(64 << 10) // WebAssembly core specification, §4.2.8
@@ -178,6 +190,12 @@ func (c Config) Validate() error {
 	oneOf(bad, "log.level", c.Log.Level, logLevels)
 	oneOf(bad, "log.format", c.Log.Format, logFormats)
 	oneOf(bad, "reload", c.Reload, reload)
+
+	if address := c.Admin.Listen; address != "" {
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+			bad("admin.listen", "%q is not host:port, such as 127.0.0.1:9100", address)
+		}
+	}
 
 	names := slices.Sorted(maps.Keys(c.Modules))
 	for _, name := range names {

@@ -137,6 +137,30 @@ func TestWeirIsStartedWithTheModuleOfTheWorkload(t *testing.T) {
 	}
 }
 
+func TestTheWatchedServerPlaysOnlyWhenItIsNamed(t *testing.T) {
+	for _, s := range mustPlan(t, "-weir", "w").steps() {
+		if s.server.Name == watched {
+			t.Fatal("it plays though nobody has named it")
+		}
+	}
+	o, err := parseOptions([]string{"-weir", "w", "-echo-module", "e.wasm", "-servers", "weir,weir-watched", "-only", "echo-4x32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.plan(peers.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range p.steps()[:2] {
+		got = append(got, strings.Join(arguments(o, s, "a:1"), " "))
+	}
+	want := []string{"serve --listen a:1 e.wasm", "serve --listen a:1 --set admin.listen=127.0.0.1:0 e.wasm"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestAWholeRun builds the real peers, measures two of them, and reads what is
 // written.
 func TestAWholeRun(t *testing.T) {

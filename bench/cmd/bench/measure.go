@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,6 +115,6 @@ func arguments(o options, s step, address string) []string {
 	if s.workload.Kind == load.KindPublish {
 		module = o.publishWasm
 	}
-	args := append([]string{"serve", "--listen", address}, strings.Fields(o.weirArgs)...)
+	args := slices.Concat([]string{"serve", "--listen", address}, s.server.args, strings.Fields(o.weirArgs))
 	return append(args, module)
 }

@@ -19,7 +19,11 @@ const defaultWorkloads = "echo-1000x128,echo-100x4096,echo-50x128x16,publish-100
 
 // inBars are the servers that take part in every round, since bars depend on
 // them; the others take part in fewer.
-var inBars = []string{"weir", "raw", "raw-publish", "gorilla", "gws"}
+var inBars = []string{"weir", watched, "raw", "raw-publish", "gorilla", "gws"}
+
+// watched is weir with its metrics on, held against weir without. It takes part
+// only if -servers names it.
+const watched = "weir-watched"
 
 // options are the flags.
 type options struct {
@@ -68,7 +72,9 @@ func parseOptions(args []string) (options, error) {
 		unlessSet("warmup", func() { o.warmup = 200 * time.Millisecond })
 		unlessSet("time", func() { o.measure = 600 * time.Millisecond })
 		unlessSet("settle", func() { o.settle = 300 * time.Millisecond })
-		unlessSet("servers", func() { o.servers = strings.Join(inBars, ",") })
+		unlessSet("servers", func() {
+			o.servers = strings.Join(slices.DeleteFunc(slices.Clone(inBars), func(name string) bool { return name == watched }), ",")
+		})
 	}
 	unlessSet("only", func() { o.only = defaultWorkloads })
 	var errs []error
@@ -87,6 +93,7 @@ func parseOptions(args []string) (options, error) {
 type server struct {
 	report.Server
 	weir bool
+	args []string // of weir serve, besides what all have
 	peer peers.Peer
 }
 
@@ -124,6 +131,9 @@ func (o options) plan(all []peers.Peer) (plan, error) {
 	}
 	if o.weir != "" {
 		add(server{Server: report.Server{Name: report.Subject, About: "weir serve with a handler in C, compiled to WebAssembly"}, weir: true})
+		if wanted[watched] {
+			add(server{Server: report.Server{Name: watched, About: "the same, with metrics"}, weir: true, args: []string{"--set", "admin.listen=127.0.0.1:0"}})
+		}
 	} else {
 		delete(wanted, report.Subject) // so that -quick works on the peers alone
 	}

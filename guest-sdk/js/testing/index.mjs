@@ -39,6 +39,6 @@ export class Server extends memory.Server {
 
 // Waits for a promise until no more jobs of promises are left to do, which is when an event ends.
 function untilTheEnd(promise) {
-  const end = new Promise((_, reject) => setImmediate(() => reject(new Error(late))));
-  return Promise.race([promise, end]);
+  const error = Object.assign(new Error(late), { stack: "" }); // where we wait is of no interest
+  return Promise.race([promise, new Promise((_, reject) => setImmediate(reject, error))]);
 }
