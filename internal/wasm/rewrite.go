@@ -7,14 +7,24 @@ type region struct {
 	backs  int  // branches to the loop's head
 	atHead bool // the loop is paid for at its head: each round. Otherwise where it branches back: each but the first.
 
-	// dispatch is set of a loop that jumps about in its own body: an interpreter, or a function as Go compiles it. A
-	// round is a part of the body, and paying for all of it would make fuel mean something else in each language.
-	dispatch bool
+	// labels are those of the longest br_table of a loop that jumps about in its own body: an interpreter, or a function
+	// as Go compiles it. A round is a part of the body, and paying for all of it would make fuel mean something else in
+	// each language.
+	labels int
+}
+
+// share is the part of its body that a round of a loop is taken for: 1 in so many. An interpreter with a label for each
+// of 255 instructions does one of them a round. How long a guest goes unchecked grows with it, so it is bounded.
+func (r region) share() int {
+	if r.labels < minShare {
+		return 1
+	}
+	return min(max(minShare, r.labels/4), maxShare)
 }
 
 const (
-	dispatchLabels = 8 // a br_table with as many makes a loop one that dispatches
-	dispatchShare  = 8 // and the part of its body that a round is taken for
+	minShare = 8 // of a loop with a br_table of as many labels
+	maxShare = 64
 )
 
 // maxBacks bounds how often the code that pays for a loop is repeated where it branches back.
@@ -109,9 +119,7 @@ func (r *rewriter) measure(b *body) {
 				r.regions[target.region].backs++
 			}
 		case opBrTable:
-			if len(in.labels) >= dispatchLabels {
-				r.regions[current].dispatch = true
-			}
+			r.regions[current].labels = max(r.regions[current].labels, len(in.labels))
 			for _, label := range in.labels {
 				if target := r.target(label); target.loop {
 					r.regions[target.region].atHead = true
@@ -123,9 +131,7 @@ func (r *rewriter) measure(b *body) {
 	}
 	for i := len(r.regions) - 1; i > 0; i-- {
 		loop := &r.regions[i]
-		if loop.dispatch {
-			loop.cost /= dispatchShare
-		}
+		loop.cost /= loop.share()
 		if loop.atHead = loop.atHead || loop.backs > maxBacks; !loop.atHead {
 			r.regions[loop.outer].cost += loop.cost // the first round
 		}
