@@ -148,7 +148,7 @@ const (
 	rounds        = 9
 	roundTime     = 300 * time.Millisecond
 	manyMessages  = 1_000_000
-	firstMessages = 10_000
+	firstMessages = 1_000_000 // a collector takes half of them to find the size of its heap
 )
 
 // TestMeasure is `make bench-languages`.

@@ -247,6 +247,38 @@ func TestFuelFollowsTheWork(t *testing.T) {
 	}
 }
 
+// An interpreter does one of its instructions a round, however many it knows; what it spends is about that.
+func TestALoopThatDispatchesPaysForAPartOfIt(t *testing.T) {
+	const perArm = 8 // fuel
+	for _, tc := range []struct {
+		arms, labels int
+		least, most  int64 // fuel a round, in arms
+	}{
+		{arms: 4, labels: 4, least: 4, most: 5},
+		{arms: 8, labels: 8, least: 1, most: 2},
+		{arms: 32, labels: 32, least: 3, most: 5},
+		{arms: 255, labels: 255, least: 3, most: 5},
+		{arms: 255, labels: 10_000, least: 3, most: 5}, // labels alone do not make it cheaper
+	} {
+		t.Run(fmt.Sprintf("%d arms, %d labels", tc.arms, tc.labels), func(t *testing.T) {
+			body := cat(in(0x03, 0x40, 0x02, 0x40), bytes.Repeat(in(0x02, 0x40), tc.arms), // loop, the block behind the arms, theirs
+				in(0x41, 0, 0x0e), u(tc.labels))
+			for i := range tc.labels + 1 {
+				body = append(body, u(i%tc.arms)...)
+			}
+			for i := range tc.arms {
+				body = cat(body, in(0x0b), bytes.Repeat(in(0x3f, 0, 0x1a), 8*perArm), in(0x0c), u(tc.arms-1-i))
+			}
+			body = cat(body, in(0x0b, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x41, 0)) // while the parameter counts down
+			const rounds = 1000
+			got := spent(t, program([][]byte{oneToOne}, code(vec(), body)), rounds)
+			if got < rounds*perArm*tc.least || got > rounds*perArm*tc.most {
+				t.Errorf("a round takes %d fuel, an arm is worth %d", got/rounds, perArm)
+			}
+		})
+	}
+}
+
 func TestWorkOnManyBytesIsPaidFor(t *testing.T) {
 	const memory = 0xfc
 	page := func(n int) []byte { return appendSigned(in(0x41), int64(n)<<16) }
