@@ -65,6 +65,14 @@ static void test(void) {
     WEIR_TEST_NOTHING(ann);
 }`, ""},
 
+		{"a state that nobody takes over keeps the old generation", `
+static int on_save(void) { return weir_save(WEIR_S("treasure")); }
+WEIR_HANDLER(.save = on_save)
+static void test(void) {
+    weir_test_start((struct weir_test_options){0});
+    WEIR_TEST_CHECK(!weir_test_replace());
+}`, ""},
+
 		{"a request has as much in it as it likes", `
 static int on_upgrade(weir_conn conn) {
     WEIR_BUF(cookies, 40000);

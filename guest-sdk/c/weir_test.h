@@ -476,6 +476,7 @@ static __attribute__((unused)) bool weir_test_replace(void) {
     weir_test_.now.saved = (weir_str){NULL, 0};
     if (weir_test_run_(WEIR_EVENT_SAVE, 0, weir_test_.generation, WEIR_S(""))) return false;
     weir_str saved = weir_test_.now.saved;
+    if (saved.ptr && !(weir_abi_1() >> WEIR_EVENT_RESTORE & 1)) return false; // the state would be lost
     if (weir_test_run_(WEIR_EVENT_INIT, 0, weir_test_.generation + 1, weir_cstr(config))) return false;
     struct weir_test_server_ *old = weir_test_new_(sizeof *old); // without what init has asked for
     *old = weir_test_.before;
