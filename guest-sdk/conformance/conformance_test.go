@@ -65,7 +65,7 @@ func withoutWeir() []string {
 }
 
 // notHere are what `weir build` says where a toolchain is missing.
-var notHere = []string{"in the PATH", "has no standard library for", "make js-engine", "npm install", "npm ci"}
+var notHere = []string{"in the PATH", "no standard library for", "make js-engine", "npm install", "npm ci"}
 
 // buildAs builds what is in a folder as its users would.
 func buildAs(t testing.TB, language, folder string) []byte {
