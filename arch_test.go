@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"pool":                  {},
 	"internal/hist":         {},
 	"internal/wasm":         {},
+	"internal/sign":         {},
 	"internal/bundle":       {"internal/wasm"},
 	"guest-sdk":             {},
 	"guest-sdk/gen":         {},
@@ -28,11 +29,11 @@ var mayImport = map[string][]string{
 	"runtime":               {"internal/wasm", "internal/hist"},
 	"host":                  {"netpoll", "pool", "runtime", "internal/hist"},
 	"internal/sim":          {"runtime", "host"},
-	"internal/config":       {"netpoll", "pool", "runtime", "host"},
+	"internal/config":       {"netpoll", "pool", "runtime", "host", "internal/sign"},
 	"internal/scenario":     {"internal/sim", "internal/config", "host", "runtime"},
 	"internal/admin":        {"netpoll", "pool", "runtime", "host", "internal/hist"},
 	"guest-sdk/weirtest":    {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
-	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario", "internal/bundle"},
+	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario", "internal/bundle", "internal/sign"},
 	".":                     {"internal/cli"},
 }
 

@@ -19,6 +19,9 @@ var (
 	// ErrConflict means that another generation is current than the caller has
 	// expected: somebody else was faster.
 	ErrConflict = errors.New("host: another generation is current")
+	// ErrOlder means that a module's version is lower than one that was loaded
+	// before.
+	ErrOlder = errors.New("host: a newer version was loaded before")
 	// ErrNoCanary means that there is no canary.
 	ErrNoCanary = errors.New("host: no canary runs")
 	// ErrNoPrevious means that there is nothing to return to: no canary runs, and
@@ -154,7 +157,7 @@ func (s *Server) Reload(ctx context.Context, m Module) (Reloaded, error) {
 		return Reloaded{}, fmt.Errorf("reload module %q: %w", m.Name, err)
 	}
 	ready := s.clock.Mono()
-	if gen, err = tn.install(gen, m.Replaces); err != nil {
+	if gen, err = tn.install(gen, m); err != nil {
 		tn.count(reloadRefused)
 		return Reloaded{}, fmt.Errorf("reload module %q: %w", m.Name, err)
 	}
@@ -162,8 +165,8 @@ func (s *Server) Reload(ctx context.Context, m Module) (Reloaded, error) {
 		Generation: gen.number, Digest: gen.pool.mod.Digest(), Canary: gen.rollout.Canary > 0,
 		Load: time.Duration(ready - start), Swap: time.Duration(s.clock.Mono() - ready),
 	}
-	s.log.Info("module reloaded", "module", m.Name, "gen", done.Generation, "digest", done.Digest[:12],
-		"canary", gen.rollout.Canary, "load", done.Load, "swap", done.Swap)
+	s.log.Info("module reloaded", append([]any{"module", m.Name, "gen", done.Generation, "digest", done.Digest[:12],
+		"canary", gen.rollout.Canary, "load", done.Load, "swap", done.Swap}, m.vouched()...)...)
 	return done, nil
 }
 
@@ -171,7 +174,7 @@ func (s *Server) Reload(ctx context.Context, m Module) (Reloaded, error) {
 // can fail.
 func (tn *tenant) prepare(ctx context.Context, m Module) (*generation, error) {
 	tn.changing.Lock()
-	err := tn.expectLocked(m.Replaces)
+	err := tn.expectLocked(m)
 	tn.changing.Unlock()
 	if err != nil {
 		return nil, err
@@ -189,9 +192,13 @@ func (tn *tenant) prepare(ctx context.Context, m Module) (*generation, error) {
 	return gen, tn.initialise(gen)
 }
 
-func (tn *tenant) expectLocked(number uint64) error {
-	if current := tn.rule.Load().stable.number; number != 0 && number != current {
-		return fmt.Errorf("%w: %d, not %d", ErrConflict, current, number)
+// expectLocked reports why m may not follow on what is there.
+func (tn *tenant) expectLocked(m Module) error {
+	if current := tn.rule.Load().stable.number; m.Replaces != 0 && m.Replaces != current {
+		return fmt.Errorf("%w: %d, not %d", ErrConflict, current, m.Replaces)
+	}
+	if m.Version < tn.newest {
+		return fmt.Errorf("%w: %d, and this is %d", ErrOlder, tn.newest, m.Version)
 	}
 	return nil
 }
@@ -234,9 +241,9 @@ func (gen *generation) again(code *runtime.Module, number uint64) (*generation, 
 
 // install lets gen, or its twin under a later number, take over or begin as a
 // canary.
-func (tn *tenant) install(gen *generation, replaces uint64) (*generation, error) {
+func (tn *tenant) install(gen *generation, m Module) (*generation, error) {
 	for {
-		done, err := tn.tryInstall(gen, replaces)
+		done, err := tn.tryInstall(gen, m)
 		if err == nil && done {
 			return gen, nil
 		}
@@ -256,10 +263,10 @@ func (tn *tenant) install(gen *generation, replaces uint64) (*generation, error)
 }
 
 // tryInstall is install; not done when gen's number is not the latest.
-func (tn *tenant) tryInstall(gen *generation, replaces uint64) (done bool, _ error) {
+func (tn *tenant) tryInstall(gen *generation, m Module) (done bool, _ error) {
 	tn.changing.Lock()
 	defer tn.changing.Unlock()
-	if err := tn.expectLocked(replaces); err != nil {
+	if err := tn.expectLocked(m); err != nil {
 		return false, err
 	}
 	if tn.rule.Load().canary != nil {
@@ -270,7 +277,7 @@ func (tn *tenant) tryInstall(gen *generation, replaces uint64) (done bool, _ err
 	if gen.number <= tn.last {
 		return false, nil
 	}
-	tn.last = gen.number
+	tn.last, tn.newest = gen.number, m.Version
 	tn.results[reloadDone]++
 	if percent := gen.rollout.Canary; percent > 0 {
 		rule := *tn.rule.Load()

@@ -302,6 +302,29 @@ func TestOfTwoWhoReplaceTheSameGenerationOneWins(t *testing.T) {
 	l.close()
 }
 
+func TestAnOlderVersionIsNotLoadedAgain(t *testing.T) {
+	l := newLab(t, withoutPings)
+	version := func(n uint64) func(*Module) { return func(m *Module) { m.Version = n } }
+	l.mustReload(version(7))
+	l.mustReload(version(7)) // the same one, with other settings say
+	for _, n := range []uint64{6, 0} {
+		if _, err := l.reload(version(n)); !errors.Is(err, ErrOlder) {
+			t.Errorf("version %d after 7: %v", n, err)
+		}
+	}
+	// Also when the newer one overtakes it.
+	_, err := l.reload(version(8), func(m *Module) {
+		m.SelfTest = func(context.Context) error {
+			l.srv.tenants["puppet"].newest = 9 // nobody else is here; a reload would wait for this one
+			return nil
+		}
+	})
+	if !errors.Is(err, ErrOlder) {
+		t.Errorf("overtaken: %v", err)
+	}
+	l.close()
+}
+
 // A number that was prepared is not used once a return has it.
 func TestALoadThatWasOvertakenByARollbackComesAboveIt(t *testing.T) {
 	l := newLab(t, withoutPings)

@@ -61,6 +61,11 @@ type Module struct {
 	// Replaces is the generation that a reload must find current, else it fails
 	// with ErrConflict. 0 means any.
 	Replaces uint64
+	// Version is what its author calls this version: a reload with a lower one than
+	// any that was loaded before fails with ErrOlder. 0 means that it has none.
+	Version uint64
+	// Signer is who vouches for Wasm, for the log; empty means nobody.
+	Signer string
 }
 
 var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
@@ -130,6 +135,7 @@ type tenant struct {
 
 	changing  sync.Mutex    // below; held briefly, by whoever replaces rule
 	last      uint64        // number of the latest generation
+	newest    uint64        // the highest Module.Version that was loaded
 	probation *moment       // ends that of rule.stable; nil: it is over
 	former    []*generation // that serve nobody new, but are not over
 	ended     []Generation  // the latest that are over, oldest first
@@ -170,12 +176,20 @@ func (s *Server) Load(ctx context.Context, m Module) error {
 	if err != nil {
 		return fmt.Errorf("load module %q: %w", m.Name, err)
 	}
-	tn.last = gen.number
+	tn.last, tn.newest = gen.number, m.Version
 	gen.fate = FateCurrent
 	tn.rule.Store(&ruling{stable: gen})
 	s.tenants[m.Name] = tn
-	s.log.Info("module loaded", "module", m.Name, "gen", gen.number, "digest", gen.pool.mod.Digest()[:12])
+	s.log.Info("module loaded", append([]any{"module", m.Name, "gen", gen.number, "digest", gen.pool.mod.Digest()[:12]}, m.vouched()...)...)
 	return nil
+}
+
+// vouched is what a log line says of a signature.
+func (m Module) vouched() []any {
+	if m.Signer == "" {
+		return nil
+	}
+	return []any{"signer", m.Signer, "version", m.Version}
 }
 
 // initialise sends the init event to a generation's first instance and commits

@@ -102,7 +102,7 @@ func newRoot(env *Env) *cobra.Command {
 	)
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
-	root.AddCommand(newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newServe(env), newConfig(env), newDoctor(env), newConnect(env), newBench(env), newReplay(env), newVersion(env), newTranspile(env))
+	root.AddCommand(newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newSign(env), newServe(env), newConfig(env), newDoctor(env), newConnect(env), newBench(env), newReplay(env), newVersion(env), newTranspile(env))
 	return root
 }
 

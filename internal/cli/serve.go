@@ -161,7 +161,7 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 			errs = append(errs, fmt.Errorf("module %s: %w", name, err))
 			continue
 		}
-		module, err := m.Host(name, wasm)
+		module, err := m.Trusted(name, wasm)
 		if err != nil {
 			errs = append(errs, err)
 			continue

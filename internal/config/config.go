@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/host"
+	"weir/internal/sign"
 	"weir/netpoll"
 	"weir/pool"
 	"weir/runtime"
@@ -79,6 +80,12 @@ type Module struct {
 	Breaker host.BreakerOptions `koanf:"breaker"`
 	// Rollout says how a new version of the module takes over.
 	Rollout host.RolloutOptions `koanf:"rollout"`
+	// Signers lists the Ed25519 public keys, in base64, of whom a server loads the
+	// module from: one of them must have signed the file, as "weir sign" does, and
+	// a version older than one that has been loaded is refused. Empty means that
+	// no signature is asked for. Only servers ask: "weir dev" and "weir test" run
+	// what was just built.
+	Signers []string `koanf:"signers" reload:"hot"`
 	// SelfTest is a scenario file, relative to the configuration file, that a new
 	// version must pass before it takes over. It is played against the new version
 	// in virtual time, whatever module it names. Empty means none.
@@ -255,6 +262,11 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 	for i, h := range m.KeepHeaders {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\\\"/[]?={}") {
 			bad(fmt.Sprintf("%s.keep_headers[%d]", key, i), "%q is not the name of a header field", h)
+		}
+	}
+	for i, text := range m.Signers {
+		if _, err := sign.ParseKey(text); err != nil {
+			bad(fmt.Sprintf("%s.signers[%d]", key, i), "%v", err)
 		}
 	}
 	if _, err := m.JSON(); err != nil {
