@@ -47,7 +47,11 @@ func unknownKeys(all []Mistake, section, prefix string, v any, at origins) []Mis
 		key := prefix + name
 		f, ok := known[name]
 		if !ok {
-			all = append(all, Mistake{at.find(key), key, "unknown key" + hintKey(key)})
+			why := "unknown key" + hintKey(key)
+			if outer, _, dotted := strings.Cut(name, "."); dotted && known[outer].path != "" {
+				why = "sections are nested in a file: " + strings.ReplaceAll(name, ".", ": {") + ": …" + strings.Repeat("}", strings.Count(name, "."))
+			}
+			all = append(all, Mistake{at.find(key), key, why})
 			continue
 		}
 		switch below := m[name].(type) {

@@ -92,6 +92,21 @@ func files(texts map[string]string) func(string) ([]byte, error) {
 	return func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) }
 }
 
+func TestADottedKeyIsToldHowItIsWritten(t *testing.T) {
+	for text, want := range map[string]string{
+		"server.max_handshakes: 3":                       "sections are nested in a file: server: {max_handshakes: …}",
+		"modules.chat.path: a.wasm":                      "sections are nested in a file: modules: {chat: {path: …}}",
+		"other.max_handshakes: 3":                        "unknown key",
+		"server: {listen.port: 3}":                       "sections are nested in a file: listen: {port: …}",
+		"modules: {chat: {path: a, limits.stack: 1MiB}}": "sections are nested in a file: limits: {stack: …}",
+	} {
+		_, err := Load(Source{Files: []string{"a.yaml"}, ReadFile: files(map[string]string{"a.yaml": text})})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestLaterSourcesWin(t *testing.T) {
 	c, err := Load(Source{
 		Files: []string{"a.yaml", "b.yaml"},
