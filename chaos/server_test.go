@@ -88,6 +88,13 @@ func launch(t *testing.T, config string, addressKiB int) *server {
 	t.Helper()
 	s := &server{listens: make(chan struct{}), exited: make(chan struct{})}
 	s.cmd = exec.Command("/bin/sh", "-c", `ulimit -v "$0" && exec "$@"`, strconv.Itoa(addressKiB), needBinary(t), "serve", "--config", config)
+	s.run(t)
+	return s
+}
+
+// run starts s.cmd, which becomes the server, and kills it when the test ends.
+func (s *server) run(t *testing.T) {
+	t.Helper()
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -102,7 +109,6 @@ func launch(t *testing.T, config string, addressKiB int) *server {
 		s.failed = s.cmd.Wait()
 	}()
 	t.Cleanup(s.kill)
-	return s
 }
 
 // maxLineBytes bounds a line of the log; the guests' part of it is bounded to 4 KiB, and a control character takes six.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"weir/runtime"
 )
 
 // Options are the knobs of the server. The zero value of a field means its
@@ -53,11 +55,13 @@ type ServerOptions struct {
 	MaxURISize Size `koanf:"max_uri_size"`
 	// InboundBudget bounds the bytes of incomplete messages over all
 	// connections. When it is spent, the connection that asks for more is closed
-	// with 1013. 0 means 256MiB.
+	// with 1013. 0 means 256MiB, or 15 % of the memory that the process may use if
+	// that is less.
 	InboundBudget Size `koanf:"inbound_budget" reload:"hot"`
 	// OutboundBudget bounds the bytes that wait for slow readers over all
 	// connections. When it is spent, the connection that would queue more is
-	// closed with 1013. 0 means 512MiB.
+	// closed with 1013. 0 means 512MiB, or 25 % of the memory that the process may
+	// use if that is less.
 	OutboundBudget Size `koanf:"outbound_budget" reload:"hot"`
 }
 
@@ -179,8 +183,11 @@ func (o Options) WithDefaults() Options {
 	setDefault(&s.MaxHeaderSize, 16<<10)
 	setDefault(&s.MaxHeaders, 64)
 	setDefault(&s.MaxURISize, 8<<10)
-	setDefault(&s.InboundBudget, 256<<20)
-	setDefault(&s.OutboundBudget, 512<<20)
+	if s.InboundBudget == 0 || s.OutboundBudget == 0 {
+		memory := Size(runtime.MemoryLimit())
+		setDefault(&s.InboundBudget, min(256<<20, memory/100*15))
+		setDefault(&s.OutboundBudget, min(512<<20, memory/100*25))
+	}
 
 	w := &o.WebSocket
 	setDefault(&w.MaxMessageSize, 64<<10)

@@ -20,12 +20,14 @@ const (
 	unknownMemoryBytes = 2 << 30
 )
 
-// DefaultGuestBudgetBytes returns the bytes that guests may have unless the operator says otherwise: 40 % of the least of
-// the machine's memory, the limits of the control groups that the process is in, and GOMEMLIMIT. Guest memory lies
-// outside Go's heap, so GOMEMLIMIT does not bound it; it is taken for what the operator wants the process to use.
-func DefaultGuestBudgetBytes() int64 {
-	return memoryLimit(os.DirFS("/"), debug.SetMemoryLimit(-1)) / 100 * defaultBudgetPercent
-}
+// DefaultGuestBudgetBytes returns the bytes that guests may have unless the operator says otherwise: 40 % of MemoryLimit.
+// Guest memory lies outside Go's heap, so GOMEMLIMIT does not bound it; it is taken for what the operator wants the
+// process to use.
+func DefaultGuestBudgetBytes() int64 { return MemoryLimit() / 100 * defaultBudgetPercent }
+
+// MemoryLimit returns how many bytes the process may use: the least of the machine's memory, the limits of the control
+// groups that it is in, and GOMEMLIMIT; 2 GiB where none of them can be read.
+func MemoryLimit() int64 { return memoryLimit(os.DirFS("/"), debug.SetMemoryLimit(-1)) }
 
 // memoryLimit returns how many bytes the process may use as far as the files of Linux below root and goLimit tell.
 // goLimit is math.MaxInt64 if there is none.

@@ -18,6 +18,7 @@ const (
 	exitBuild  = 3  // a module does not build
 	exitPeer   = 5  // a server cannot be reached, or refuses the connection
 	exitBind   = 69 // an address cannot be bound (EX_UNAVAILABLE of sysexits.h)
+	exitBroken = 70 // what the server stands on has failed (EX_SOFTWARE)
 	exitBounds = 99 // a benchmark's threshold is crossed
 )
 

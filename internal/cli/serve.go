@@ -43,7 +43,7 @@ restart is named, and one with a mistake changes nothing. SIGHUP reads all files
 SIGTERM and SIGINT (Ctrl-C) stop accepting, let handlers finish and close every
 connection in order; a second one ends at once. Exit codes: 0 drained, 1 failed or
 stopped at once, 2 the configuration or a module is wrong, 69 an address cannot be
-bound.`
+bound, 70 the event loop has failed.`
 
 func newServe(env *Env) *cobra.Command {
 	var f serveFlags

@@ -107,7 +107,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 			endLive()
 			return st.close()
 		}
-		return errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, end))
+		return &exitError{exitBroken, errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, end))}
 	}
 	err := orSignal(env, logger, 0, func() error {
 		endLive()
@@ -190,6 +190,10 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 	if engineOptions.TapeDir == "" && s.cacheDir != "" && slices.ContainsFunc(s.modules, records) {
 		engineOptions.TapeDir = filepath.Join(s.cacheDir, "weir", "tapes")
 	}
+	if engineOptions.GuestBudgetBytes == 0 {
+		engineOptions.GuestBudgetBytes = runtime.DefaultGuestBudgetBytes()
+	}
+	boundHeap(engineOptions.GuestBudgetBytes)
 	if st.engine, err = runtime.NewEngine(engineOptions); err != nil {
 		return nil, fmt.Errorf("start the engine: %w", err)
 	}
