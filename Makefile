@@ -12,6 +12,7 @@ TESTFLAGS ?=
 FUZZTIME  ?= 10s
 SEEDS     ?= 20000
 FROM      ?= 1
+SOAK      ?= 30m
 
 # 2026.2.2
 STATICCHECK_VERSION := v0.8.2
@@ -46,7 +47,8 @@ race: ## the tests under the race detector (needs a C compiler)
 	$(call go_test,.,-race,race)
 
 .PHONY: soak
-soak: ## the simulator for SEEDS (20000) seeds from FROM (1) on
+soak: ## good clients and random faults for SOAK (30m), then the simulator for SEEDS (20000) seeds from FROM (1) on
+	WEIR_SOAK=$(SOAK) $(GO) test ./chaos -run TestSoak -count=1 -timeout 3h -v
 	WEIR_SIM_SEEDS=$(SEEDS) WEIR_SIM_FROM=$(FROM) $(GO) test ./internal/sim -run TestRandomSeeds -count=1 -timeout 2h -v
 
 .PHONY: test-heap
