@@ -24,6 +24,7 @@ const (
 	causePeerClosed
 	causePeerLost
 	causeHandler
+	causeOperator
 	causeHandlerFailed
 	causeUnavailable
 	causeBusy
@@ -56,6 +57,7 @@ var causeTable = [causes]struct {
 	causePeerClosed:       {"peer_closed", 0, ""},
 	causePeerLost:         {"peer_lost", codeAbnormal, ""},
 	causeHandler:          {"handler", 0, ""},
+	causeOperator:         {"operator", 0, ""},
 	causeHandlerFailed:    {"handler_failed", codeInternal, "handler failed"},
 	causeUnavailable:      {"handler_unavailable", codeOverloaded, "try again later"},
 	causeBusy:             {"handler_busy", codeOverloaded, "handlers are busy"},

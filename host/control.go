@@ -44,7 +44,9 @@ func (c *Conn) sendControl(t *turn, op ws.OpCode, payload []byte) {
 	}
 	frame := pool.Take(frameBytes(len(payload)))
 	appendFrame(frame.B[:0], op, payload)
-	t.deliver(c, frame)
+	if t.deliver(c, frame) == queuedFull {
+		c.tooSlow()
+	}
 	frame.Release()
 }
 

@@ -142,23 +142,26 @@ func (inv *invocation) commitReply(e *effect) {
 func (inv *invocation) commitSend(c *Conn, frame []byte) {
 	buf := pool.Take(len(frame))
 	copy(buf.B, frame)
-	inv.turn.deliver(c, buf)
+	if inv.turn.deliver(c, buf) == queuedFull {
+		c.tooSlow()
+	}
 	buf.Release()
 }
 
-// deliver queues frame for c and writes it if nobody else will.
-func (t *turn) deliver(c *Conn, frame *pool.Buf) {
-	switch c.enqueue(frame) {
+// deliver queues frame for c and writes it if nobody else will. What becomes of
+// a reader whose queue is full is up to the caller.
+func (t *turn) deliver(c *Conn, frame *pool.Buf) queued {
+	answer := c.enqueue(frame)
+	switch answer {
 	case queuedMine:
 		t.stats.framesOut.Add(1)
 		c.send(frame)
 	case queuedQuiet:
 		t.stats.framesOut.Add(1)
-	case queuedFull:
-		c.tooSlow()
 	case queuedClosed:
 		t.stats.refused.Add(1)
 	}
+	return answer
 }
 
 // tooSlow asks for the close of a reader whose queue, or the server's budget

@@ -60,13 +60,22 @@ func (h *hub) remove(c *Conn) {
 
 // find returns the open connection of tn that id names, or nil.
 func (h *hub) find(id uint64, tn *tenant) *Conn {
+	c := h.at(id)
+	if c == nil || c.owner.Load() != tn {
+		return nil
+	}
+	return c
+}
+
+// at returns the connection that id names, open or not, or nil.
+func (h *hub) at(id uint64) *Conn {
 	index := uint32(id)
 	chunks := h.list()
 	if int(index>>hubChunkBits) >= len(chunks) {
 		return nil
 	}
 	c := chunks[index>>hubChunkBits][index&(hubChunkSize-1)].conn.Load()
-	if c == nil || uint64(c.id) != id || c.owner.Load() != tn {
+	if c == nil || uint64(c.id) != id {
 		return nil
 	}
 	return c

@@ -224,12 +224,12 @@ func (c *Conn) inTopic(name []byte) bool {
 const fanOutInline = 64
 
 // publish queues frame for every member of the topic but except, then writes
-// it. The frame was encoded once; every queue holds a reference. Hot path, 0
+// it, and returns how many that are. The frame was encoded once; every queue holds a reference. Hot path, 0
 // allocs a receiver (TestPublishAllocs).
-func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) {
+func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) (receivers int) {
 	tp := tn.topics.find(name)
 	if tp == nil {
-		return
+		return 0
 	}
 	f := takeFanOut(t.srv)
 	slow := f.slow
@@ -262,7 +262,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 	f.slow = slow[:0]
 	if len(f.conns) == 0 {
 		f.giveBack()
-		return
+		return sent
 	}
 	f.frame = frame
 	frame.Retain()
@@ -270,6 +270,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		f.send(len(f.conns))
 		f.giveBack()
 	}
+	return sent
 }
 
 // fanOut is the writing of one publish: the sockets whose writer the publisher

@@ -59,7 +59,7 @@ func (inv *invocation) keep(p []byte) (from, to int32) {
 // asked of the invocation's own connection waits until this event is over.
 func (inv *invocation) outlook(c *Conn) (closing bool, queuedBytes int) {
 	c.mu.Lock()
-	closing = c.sealed || c.dead || c != inv.conn && c.more != nil && c.more.asked.cause != causeNone
+	closing = c.sealed || c.dead || c != inv.conn && c.closingLocked()
 	if c == inv.conn && closing && c.phase == phaseOpen { // not we have closed it: somebody's write has failed
 		inv.ownGone = true
 	}

@@ -226,6 +226,7 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	}
 	c.leaveHandshake()
 	c.phase = phaseOpen
+	c.openedAt = uint32(c.srv.clock.UnixMilli() / 1000)
 	c.owner.Store(c.route.tenant)
 	c.lastHeard = t.now
 	c.deadline = 0
