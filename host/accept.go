@@ -214,6 +214,7 @@ func (s *Server) closed(c *Conn) {
 	s.closes[why].Add(1)
 	if c.owner.Load() != nil { // it was opened
 		s.byRoute.of(c.route.pattern.text).close(c.end)
+		s.showClose(c)
 	}
 	s.admitMu.Lock()
 	defer s.admitMu.Unlock()

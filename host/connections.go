@@ -230,7 +230,7 @@ func (s *Server) SendTo(id uint64, binary bool, p []byte) error {
 	}
 	t := s.turns.borrow(s)
 	defer s.turns.giveBack(t)
-	switch t.deliver(c, frame) {
+	switch t.sendTo(c, frame) {
 	case queuedFull:
 		return ErrQueueFull
 	case queuedClosed:

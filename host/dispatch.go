@@ -231,6 +231,9 @@ func (t *turn) use(cl *cell, c *Conn, w *crew, inst *runtime.Instance, err error
 		}
 	}
 	t.stats.unavailable.Add(1)
+	if t.tails != nil {
+		t.showFailure(w.generation, c, 0, err)
+	}
 	t.countTrap(w.generation)
 	if w.mod.MayLog() {
 		w.logger().Error("no instance of the module can be made", failure(err)...)
@@ -251,6 +254,9 @@ func (t *turn) invoke(c *Conn, ev runtime.Event, arg int64, payloadBytes int) in
 	t.inv.begin(cl, c, ev)
 	t.crew.countEvent()
 	status, err := t.call(ev, uint64(c.id), arg, payloadBytes)
+	if t.picks != 0 {
+		t.showMessage(c)
+	}
 	if err == nil {
 		t.settleTrial(true, false)
 	}
@@ -314,6 +320,9 @@ func (t *turn) handlerFailed(cl *cell, c *Conn, ev runtime.Event, status int32, 
 	w.mod.Discard(t.inst)
 	t.inst, t.crew = nil, nil
 	t.stats.failures.Add(1)
+	if t.tails != nil {
+		t.showFailure(w.generation, c, status, err)
+	}
 	if err != nil {
 		t.countTrap(w.generation)
 	}

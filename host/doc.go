@@ -36,7 +36,8 @@
 // # Lock order
 //
 // tenant.reloading, tenant.changing, tenant.cellsMu, cell.mu; topicIndex.mu,
-// then topic.mu, then Conn.mu; all before the wheel's lock. But for reloading,
+// then topic.mu, then Conn.mu; all before the wheel's lock. tails.mu is held with
+// no other. But for reloading,
 // which only reloads wait for, and changing, under which what is retired may
 // close, locks are never held across a system call, a guest call or a callback.
 // The socket's writer is not chosen by a lock but by Conn.writing: who sets it

@@ -132,8 +132,12 @@ func (inv *invocation) commitReply(e *effect) {
 	t := inv.turn
 	frame := t.own[e.from:e.to]
 	if t.claim() {
-		t.ownDone += copy(t.own[t.ownDone:], frame)
+		from := t.ownDone
+		t.ownDone += copy(t.own[from:], frame)
 		t.stats.framesOut.Add(1)
+		if t.tails != nil {
+			t.showSend(inv.conn, t.own[from:t.ownDone])
+		}
 		return
 	}
 	inv.commitSend(inv.conn, frame)
@@ -142,10 +146,19 @@ func (inv *invocation) commitReply(e *effect) {
 func (inv *invocation) commitSend(c *Conn, frame []byte) {
 	buf := pool.Take(len(frame))
 	copy(buf.B, frame)
-	if inv.turn.deliver(c, buf) == queuedFull {
+	if inv.turn.sendTo(c, buf) == queuedFull {
 		c.tooSlow()
 	}
 	buf.Release()
+}
+
+// sendTo is deliver for a message.
+func (t *turn) sendTo(c *Conn, frame *pool.Buf) queued {
+	answer := t.deliver(c, frame)
+	if t.tails != nil && answer <= queuedMine {
+		t.showSend(c, frame.B)
+	}
+	return answer
 }
 
 // deliver queues frame for c and writes it if nobody else will. What becomes of

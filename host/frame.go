@@ -33,6 +33,18 @@ func frameBytes(payloadBytes int) int {
 // errFrame is a header that RFC 6455 §5.2 does not allow.
 var errFrame = errors.New("host: malformed frame header")
 
+// unframe is what appendFrame has encoded. The payload is a part of frame.
+func unframe(frame []byte) (binary bool, payload []byte) {
+	head := 2
+	switch frame[1] {
+	case 126:
+		head = 4
+	case 127:
+		head = 10
+	}
+	return ws.OpCode(frame[0]&0x0F) == ws.OpBinary, frame[head:]
+}
+
 // parseHeader reads the frame header that begins p, and how long it is: 0 while
 // it is not whole. Lengths must be written as briefly as they can be. It takes a
 // tenth of the time of ws.ReadHeaderBuffer, which wants an io.Reader.

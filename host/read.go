@@ -136,8 +136,13 @@ func (c *Conn) deliverWhole(t *turn, h ws.Header, headerBytes int, payload []byt
 		c.fail(t, causeInvalidUTF8)
 		return vDone
 	}
+	if t.tails != nil {
+		t.peek(c, ev, view)
+	}
 	if handles {
 		t.invoke(c, ev, 0, len(view))
+	} else if t.picks != 0 {
+		t.showMessage(c)
 	}
 	return vDone
 }
@@ -212,9 +217,13 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 	}
 	t.messages++
 	t.stats.messagesIn.Add(1)
+	if t.tails != nil {
+		t.peek(c, ev, a.payload())
+	}
 	if t.crew.mod.Handles(ev) {
 		view, ok := c.inbound(t, ev, a.n)
 		if !ok {
+			t.picks = 0
 			c.dropAssembly()
 			return vDone
 		}
@@ -222,6 +231,9 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 		c.dropAssembly()
 		t.invoke(c, ev, 0, size)
 		return vDone
+	}
+	if t.picks != 0 {
+		t.showMessage(c)
 	}
 	c.dropAssembly()
 	return vDone

@@ -229,6 +229,9 @@ const fanOutInline = 64
 func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) (receivers int) {
 	tp := tn.topics.find(name)
 	if tp == nil {
+		if t.tails != nil {
+			t.showPublish(tn, nil, name, frame.B, 0)
+		}
 		return 0
 	}
 	f := takeFanOut(t.srv)
@@ -255,6 +258,9 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 	tp.mu.Unlock()
 	t.stats.framesOut.Add(uint64(sent))
 	t.stats.refused.Add(uint64(refused))
+	if t.tails != nil {
+		t.showPublish(tn, tp, name, frame.B, sent)
+	}
 	for i, c := range slow {
 		c.tooSlow()
 		slow[i] = nil

@@ -72,6 +72,7 @@ type Server struct {
 
 	hub   hub
 	turns turnStore
+	tails tails
 	wheel *wheel
 	kicks chan struct{} // capacity 1: a kick that waits is as good as two
 

@@ -50,6 +50,9 @@ type Stats struct {
 	InboundBytes  int64 // held in incomplete messages now
 	OutboundBytes int64 // waiting for slow readers now
 
+	Tails       int    // open now
+	TailDropped uint64 // events that tails have dropped because too many waited
+
 	// Closes counts closed connections by cause, such as "peer_closed" or
 	// "slow_consumer".
 	Closes map[string]uint64
@@ -94,6 +97,10 @@ func (s *Server) Stats() Stats {
 		Routes:        s.byRoute.stats(s.opts().routes),
 		Modules:       make(map[string]ModuleStats),
 	}
+	if set := s.tails.set.Load(); set != nil {
+		st.Tails = len(set.list)
+	}
+	st.TailDropped = s.tails.dropped.Load()
 	s.admitMu.Lock()
 	st.Open, st.Handshakes, st.Accepted = s.open, s.handshakes, s.accepted
 	s.admitMu.Unlock()

@@ -59,6 +59,15 @@ type turn struct {
 	times    *turnTimes  // what this turn has counted of it
 	untimed  uint64      // events since the last that was timed
 
+	number       uint32             // of all turns
+	tails        *tailSet           // that were open when the turn was borrowed; nil none
+	seen         [maxTails]tailSeen // by Tail.slot
+	picks        tailPicks          // who shows the message that the handler gets
+	peeked       []byte             // of it: how it begins
+	peekedBytes  int                // how long it is
+	peekedBinary bool
+	peekedAt     int64 // Mono ns
+
 	// own holds the connection's replies, encoded: own[:ownDone] are committed
 	// and this turn will write them; what follows belongs to the invocation that
 	// runs. claimed says that the turn has set Conn.writing.
@@ -93,15 +102,18 @@ func (ts *turnStore) borrow(s *Server) *turn {
 		t := ts.free[n-1]
 		ts.free = ts.free[:n-1]
 		ts.mu.Unlock()
+		t.tails = s.tails.set.Load()
 		return t
 	}
 	t := newTurn(s)
+	t.tails, t.number = s.tails.set.Load(), uint32(len(ts.all))
 	ts.all = append(ts.all, t)
 	ts.mu.Unlock()
 	return t
 }
 
 func (ts *turnStore) giveBack(t *turn) {
+	t.tails = nil
 	ts.mu.Lock()
 	ts.free = append(ts.free, t)
 	ts.mu.Unlock()

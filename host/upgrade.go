@@ -233,6 +233,10 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	c.srv.wheel.schedule(&c.node, c.nextDeadline())
 	t.stats.opened.Add(1)
 	c.srv.byRoute.of(c.route.pattern.text).open.Add(1)
+	if t.tails != nil {
+		path, _, _ := strings.Cut(c.attrs.uri, "?")
+		t.tails.show(tailOpen, c.route.tenant, c, &TailEvent{Path: path})
+	}
 	return vDone
 }
 
