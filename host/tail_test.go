@@ -366,13 +366,18 @@ func TestTailsComeAndGoUnderLoad(t *testing.T) {
 		c := w.dial("/?open=join+room")
 		talkers.Go(func() {
 			for i := range 300 {
-				if err := c.ws.WriteMessage(1, fmt.Appendf(nil, "echo %d;publish room all", i)); err != nil {
+				reply := fmt.Sprintf("reply %d", i)
+				if err := c.ws.WriteMessage(1, []byte("publish room all;echo "+reply)); err != nil {
 					t.Error(err)
 					return
 				}
-				if _, _, err := c.ws.ReadMessage(); err != nil {
-					t.Error(err)
-					return
+				for heard := ""; heard != reply; {
+					_, p, err := c.ws.ReadMessage()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					heard = string(p)
 				}
 			}
 		})
