@@ -154,6 +154,16 @@ var metrics = []metric{
 		help: "Connections that were closed because their peer read too slowly.",
 		read: number(func(r *reading) uint64 { return r.host.Closes["slow_consumer"] }),
 	},
+	{
+		name: "weir_tails", kind: gauge,
+		help: "Tails that are open: operators who watch events as they happen.",
+		read: number(func(r *reading) int { return r.host.Tails }),
+	},
+	{
+		name: "weir_tail_events_dropped_total", kind: counter,
+		help: "Events that tails have dropped because too many waited for whoever watches.",
+		read: number(func(r *reading) uint64 { return r.host.TailDropped }),
+	},
 
 	{
 		name: "weir_handler_duration_seconds", kind: histogram, labels: ofGeneration,
