@@ -120,6 +120,7 @@ GUEST_CFLAGS  := --target=wasm32 -std=c11 -O2 -nostdlib -fno-ident -Wall -Wextra
                  -Wl,--no-entry -Wl,-z,stack-size=65536 -Wl,--stack-first -Wl,--strip-debug -Wl,--compress-relocations
 GUEST_HEADERS := guest-sdk/c/weir.h guest-sdk/c/weir_abi.h guest-sdk/c/weir_json.h
 C_GUESTS      := examples/echo-c/echo.wasm examples/publish-c/publish.wasm internal/cli/demo/chat.wasm host/testdata/puppet.wasm \
+                 host/testdata/metrics.wasm \
                  internal/wasm/testdata/kernels/kernels.wasm
 GO_GUESTS     := examples/echo-go/echo.wasm examples/chat-go/chat.wasm examples/ticker-go/ticker.wasm examples/auth-go/auth.wasm \
                  examples/room-go/room.wasm
@@ -131,6 +132,7 @@ examples/echo-c/echo.wasm: examples/echo-c/echo.c
 examples/publish-c/publish.wasm: examples/publish-c/publish.c
 internal/cli/demo/chat.wasm: examples/chat-c/chat.c
 host/testdata/puppet.wasm: host/testdata/puppet.c
+host/testdata/metrics.wasm: host/testdata/metrics.c
 internal/wasm/testdata/kernels/kernels.wasm: internal/wasm/testdata/kernels/kernels.c
 $(C_GUESTS): $(GUEST_HEADERS)
 	$(CLANG) $(GUEST_CFLAGS) -o $@ $(filter %.c,$^)

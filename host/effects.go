@@ -20,6 +20,7 @@ const (
 	effectPublish                   // topic name, then the frame, in bytes
 	effectTimer                     // set a timer
 	effectCancel                    // cancel a timer
+	effectMetric                    // add to a metric
 )
 
 // effect is one thing that takes hold only if the invocation returns 0.
@@ -27,13 +28,14 @@ type effect struct {
 	kind       effectKind
 	adds       bool   // timer: it replaces none
 	code       uint16 // of a close
-	conn       *Conn  // whom it concerns; nil for the module's timers and for publishes
+	conn       *Conn  // whom it concerns; nil for the module's timers, publishes and metrics
 	except     uint64 // publish: who does not get it
 	from, mid  int32  // bytes[from:mid] is the topic of a publish, bytes[mid:to] its frame
 	to         int32
-	id         int64 // timer
+	id         int64 // timer; of a metric what is added
 	dueMono    int64 // timer: Mono ns
 	everyNanos int64 // timer: 0 once
+	metric     *guestMetric
 }
 
 // invocation is one handler call: what it may see, and the record of what it
@@ -117,6 +119,8 @@ func (inv *invocation) commit() {
 			inv.cell.setTimer(t.srv, e.conn, e.id, e.dueMono, e.everyNanos)
 		case effectCancel:
 			inv.cell.cancelTimer(t.srv, e.conn, e.id)
+		case effectMetric:
+			e.metric.add(e.id)
 		}
 	}
 	t.own = t.own[:t.ownDone]

@@ -16,6 +16,7 @@ type generation struct {
 	config      []byte   // what the init event carries
 	keepHeaders []string // request header fields that connections keep
 	keepOnTrap  bool
+	metrics     map[string]declaredMetric // that its handlers may add to; never changed
 	rollout     RolloutOptions
 	breaker     breaker
 	pace        pace

@@ -216,6 +216,7 @@ func (s *Server) loadGeneration(ctx context.Context, tn *tenant, m Module, numbe
 	gen := &generation{
 		tn: tn, number: number, config: m.Config, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
 		rollout: m.Rollout.WithDefaults(), breaker: breaker{options: m.Breaker.WithDefaults()}, loadedAt: s.clock.UnixMilli(),
+		metrics: tn.metrics.declare(m.Metrics),
 	}
 	if gen.config == nil {
 		gen.config = []byte("{}")
@@ -234,6 +235,7 @@ func (gen *generation) again(code *runtime.Module, number uint64) (*generation, 
 	twin := &generation{
 		tn: gen.tn, number: number, config: gen.config, keepHeaders: gen.keepHeaders, keepOnTrap: gen.keepOnTrap,
 		rollout: gen.rollout, breaker: breaker{options: gen.breaker.options}, loadedAt: gen.tn.srv.clock.UnixMilli(),
+		metrics: gen.metrics,
 	}
 	twin.pool.init(twin, mod)
 	return twin, nil

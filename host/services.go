@@ -505,8 +505,25 @@ func (inv *invocation) TimeUnixMs() int64 {
 // TimeMonoNs implements runtime.Host: the turn's time.
 func (inv *invocation) TimeMonoNs() int64 { return inv.turn.now }
 
-// MetricAdd implements runtime.Host. No metric can be declared yet.
-func (inv *invocation) MetricAdd([]byte, int64) runtime.Status { return runtime.StatusNotFound }
+// MetricAdd implements runtime.Host: only what the generation's configuration
+// declares can be added to.
+func (inv *invocation) MetricAdd(name []byte, delta int64) runtime.Status {
+	if inv.moves() {
+		return runtime.StatusDenied
+	}
+	m, ok := inv.turn.crew.metrics[string(name)]
+	if !ok {
+		return runtime.StatusNotFound
+	}
+	if !m.mayAdd(delta) {
+		return runtime.StatusInvalid
+	}
+	if st := inv.room(0); st != runtime.StatusOK {
+		return st
+	}
+	inv.effects = append(inv.effects, effect{kind: effectMetric, metric: m.guestMetric, id: delta})
+	return runtime.StatusOK
+}
 
 // UpgradeURI implements runtime.Host.
 func (inv *invocation) UpgradeURI() ([]byte, runtime.Status) {

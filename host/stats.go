@@ -74,6 +74,8 @@ type ModuleStats struct {
 	Breaker  string // "closed", "open" or "half_open"
 	Opened   uint64 // how often the breaker opened
 	Cells    int    // instances of the scopes connection, key and singleton, or places for one
+	// Metrics are those that it has declared, by name; of a canary see its module.
+	Metrics []MetricValue
 	// Times is how long its handlers took; empty without Deps.TimeHandlers.
 	Times Times
 
@@ -145,6 +147,7 @@ func (s *Server) Stats() Stats {
 func (tn *tenant) stats() ModuleStats {
 	rule := tn.rule.Load()
 	figures := rule.stable.stats()
+	figures.Metrics = rule.metrics()
 	if rule.canary != nil {
 		canary := rule.canary.stats()
 		figures.Canary = &canary

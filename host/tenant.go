@@ -31,6 +31,9 @@ type Module struct {
 	// KeepHeaders are request header fields whose values stay with a connection,
 	// for conn_attr "header:NAME"; at most 16.
 	KeepHeaders []string
+	// Metrics are those that its handlers may add to, by name; at most 64. Their
+	// values outlive generations.
+	Metrics map[string]Metric
 	// MemoryPages bounds an instance's memory in pages of 64 KiB; 0 means 512.
 	MemoryPages uint32
 	// Instances bounds the instances of a generation; 0 means twice GOMAXPROCS.
@@ -111,6 +114,9 @@ func (m Module) validate() error {
 	if m.Cells < 0 || m.IdleAfter < 0 {
 		errs = append(errs, fmt.Errorf("module %q: cells and idle_after must not be negative", m.Name))
 	}
+	if err := ValidateMetrics(m.Metrics); err != nil {
+		errs = append(errs, fmt.Errorf("module %q: metrics: %w", m.Name, err))
+	}
 	for _, h := range m.KeepHeaders {
 		if !isToken(h) {
 			errs = append(errs, fmt.Errorf("module %q: %q is not a header name", m.Name, h))
@@ -128,6 +134,7 @@ type tenant struct {
 	maxCells  int
 	idleAfter time.Duration
 	topics    topicIndex
+	metrics   guestMetrics
 	pool      cell // whom the scope pool serves
 	rule      atomic.Pointer[ruling]
 
