@@ -60,6 +60,13 @@ type Module struct {
 	// KeepHeaders lists the request header fields that stay readable after the
 	// upgrade, as the attribute header:NAME; each costs memory a connection.
 	KeepHeaders []string `koanf:"keep_headers"`
+	// Metrics are those that the module's handlers may add to with metric_add, by
+	// name; at most 64. They need the capability "metrics", and appear beside the
+	// server's own as weir_app_NAME, a counter with _total behind it, and with the
+	// label module. Their values outlive generations. A name is words of a-z and
+	// 0-9 with _ between, 64 bytes at most, and names what is counted, if it has a
+	// unit in base units: orders, queue_bytes, wait_seconds.
+	Metrics map[string]host.Metric `koanf:"metrics"`
 	// MemorySize bounds one instance's memory. A multiple of 64KiB, range
 	// [64KiB, 512MiB]; 0 means 32MiB.
 	MemorySize host.Size `koanf:"memory_size"`
@@ -258,6 +265,14 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 			what, why, _ := strings.Cut(err.Error(), ": ")
 			bad(key+"."+section.key+"."+what, "%s", why)
 		}
+	}
+	for _, err := range flatten(host.ValidateMetrics(m.Metrics)) {
+		what, why, named := strings.Cut(err.Error(), ": ")
+		if !named {
+			bad(key+".metrics", "%s", what)
+			continue
+		}
+		bad(key+".metrics."+what, "%s", why)
 	}
 	for i, h := range m.KeepHeaders {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\\\"/[]?={}") {

@@ -95,10 +95,15 @@ func decodeErrors(err error) []*mapstructure.DecodeError {
 	return nil
 }
 
-var moduleIndex = regexp.MustCompile(`^modules\[([^\]]*)\]`)
+var (
+	moduleIndex = regexp.MustCompile(`^modules\[([^\]]*)\]`)
+	metricIndex = regexp.MustCompile(`^(modules\..*\.metrics)\[([^\]]*)\]`)
+)
 
 // plainKey turns the library's way to name a mapping's entry into ours.
-func plainKey(key string) string { return moduleIndex.ReplaceAllString(key, "modules.$1") }
+func plainKey(key string) string {
+	return metricIndex.ReplaceAllString(moduleIndex.ReplaceAllString(key, "modules.$1"), "$1.$2")
+}
 
 // readValue is the decoder's hook: it sees every value before it is stored, reads
 // durations and sizes, and refuses what does not fit in words that help.

@@ -177,6 +177,8 @@ func TestExplain(t *testing.T) {
 		{"modules.NAME.path", Knob{Key: "modules.NAME.path", Doc: "path is the .wasm file", Type: "text", Reload: ClassGeneration, Required: true}},
 		{"modules.my.chat.limits.fuel", Knob{Key: "modules.NAME.limits.fuel", Doc: "fuel bounds", Type: "whole number", Default: "100000000", Reload: ClassGeneration}},
 		{"modules.chat.config.history", Knob{Key: "modules.NAME.config", Doc: "config is handed", Type: "mapping", Reload: ClassGeneration}},
+		{"modules.my.chat.metrics.orders.type", Knob{Key: "modules.NAME.metrics.NAME.type", Doc: "type is \"counter\"", Type: "text", OneOf: []string{"counter", "gauge"}, Default: "counter", Reload: ClassGeneration}},
+		{"modules.chat.metrics.orders", Knob{Key: "modules.NAME.metrics", Doc: "metrics are those", Type: "mapping of names to mappings", Reload: ClassGeneration, Keys: []string{"modules.NAME.metrics.NAME.type", "modules.NAME.metrics.NAME.help"}}},
 		{"routes[3].module", Knob{Key: "routes[].module", Doc: "module is the name", Type: "text", Reload: ClassConnections}},
 		{"log.level", Knob{Key: "log.level", Doc: "level is the least", Type: "text", OneOf: []string{"debug", "info", "warn", "error"}, Default: "info", Variable: "WEIR_LOG_LEVEL", Reload: ClassHot}},
 		{"log", Knob{Key: "log", Doc: "These keys say what the server tells", Type: "mapping", Reload: ClassRestart, Keys: []string{"log.level", "log.format"}}},

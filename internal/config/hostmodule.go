@@ -40,6 +40,7 @@ func (m Module) Host(name string, wasm []byte) (host.Module, error) {
 	}
 	return host.Module{
 		Name: name, Wasm: wasm, Config: settings, Capabilities: m.Granted(), KeepHeaders: m.KeepHeaders,
+		Metrics:     m.Metrics,
 		MemoryPages: m.MemoryPages(), Instances: m.Instances, Limits: m.Limits, Ungranted: m.Ungranted,
 		OnTrap: m.OnTrap, Record: m.Record, Breaker: m.Breaker,
 		Rollout: m.Rollout, Cells: m.Cells, IdleAfter: m.IdleAfter,

@@ -73,7 +73,14 @@ func (f field) schema() object {
 	case "list of mappings":
 		s["type"], s["items"] = []string{"array", "null"}, objectSchema(f.path)
 	case "mapping of names to mappings":
-		s["type"], s["propertyNames"], s["additionalProperties"] = []string{"object", "null"}, object{"pattern": moduleName.String()}, objectSchema(f.path)
+		each := objectSchema(f.path)
+		if each["required"] == nil {
+			each["type"] = []string{"object", "null"}
+		}
+		s["type"], s["additionalProperties"] = []string{"object", "null"}, each
+		if f.path == "modules" {
+			s["propertyNames"] = object{"pattern": moduleName.String()}
+		}
 	default:
 		if !f.free() {
 			s = objectSchema(f.path)

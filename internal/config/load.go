@@ -259,11 +259,11 @@ func moduleKey(key, rest string) ([]string, reflect.Type, error) {
 	if below, ok := strings.CutPrefix(rest, name+".config."); ok {
 		return append(append(elements, "config"), strings.Split(below, ".")...), nil, nil
 	}
-	f, _ := fieldOf("modules.*." + path)
-	if !f.leaf() || rest != name+"."+path {
+	f, ok := fieldOf("modules.*." + path)
+	if !ok || !f.leaf() || strings.Contains(rest, "[") {
 		return nil, nil, errors.New("only single values can be set here; write this one in a file")
 	}
-	return append(elements, strings.Split(path, ".")...), f.typ, nil
+	return append(elements, strings.Split(rest[len(name)+1:], ".")...), f.typ, nil
 }
 
 // validate adds what is wrong with values of the right type, except where the

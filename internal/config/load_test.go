@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -107,6 +108,16 @@ func TestADottedKeyIsToldHowItIsWritten(t *testing.T) {
 	}
 }
 
+func TestAMetricOfWhichNothingIsSaidIsDeclared(t *testing.T) {
+	c, err := Load(Source{Files: []string{"testdata/good/full.yaml"}, ReadFile: os.ReadFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := c.Modules["chat"].Metrics["visits"]; !ok || m != (host.Metric{}) {
+		t.Errorf("it is %+v, %v", m, ok)
+	}
+}
+
 func TestLaterSourcesWin(t *testing.T) {
 	c, err := Load(Source{
 		Files: []string{"a.yaml", "b.yaml"},
@@ -159,6 +170,8 @@ func TestTextFromVariablesAndFlags(t *testing.T) {
 			{"", "modules.chat.v2.config.history", "50"},
 			{"", "modules.chat.v2.config.rooms.open", "[lobby, attic]"},
 			{"", "modules.chat.v2.limits.fuel", "7"},
+			{"", "modules.chat.v2.metrics.orders.help", "Orders taken."},
+			{"", "modules.chat.v2.metrics.players.type", "gauge"},
 		},
 	})
 	if err != nil {
@@ -176,6 +189,9 @@ func TestTextFromVariablesAndFlags(t *testing.T) {
 	m := c.Modules["chat.v2"]
 	if m.Path != "v2.wasm" || m.Granted() != runtime.CapabilityTopics|runtime.CapabilityTimers || m.MemoryPages() != 16 || m.Limits.Fuel != 7 {
 		t.Errorf("the module whose name holds a dot is %+v", m)
+	}
+	if want := map[string]host.Metric{"orders": {Help: "Orders taken."}, "players": {Type: "gauge"}}; !maps.Equal(m.Metrics, want) {
+		t.Errorf("its metrics are %+v, want %+v", m.Metrics, want)
 	}
 	if got, err := m.JSON(); err != nil || string(got) != `{"history":50,"rooms":{"open":["lobby","attic"]}}` {
 		t.Errorf("JSON: %s, %v", got, err)

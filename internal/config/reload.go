@@ -98,8 +98,8 @@ func differences(all []Change, prefix string, class Class, a, b reflect.Value) [
 	return all
 }
 
-// differencesOfNamed is differences of two maps of structs. What only one of them
-// has needs a restart.
+// differencesOfNamed is differences of two maps of structs. A module that only one
+// of them has needs a restart.
 func differencesOfNamed(all []Change, prefix string, class Class, a, b reflect.Value) []Change {
 	names := map[string]bool{}
 	for _, m := range []reflect.Value{a, b} {
@@ -110,7 +110,11 @@ func differencesOfNamed(all []Change, prefix string, class Class, a, b reflect.V
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		x, y := a.MapIndex(reflect.ValueOf(name)), b.MapIndex(reflect.ValueOf(name))
 		if !x.IsValid() || !y.IsValid() {
-			all = append(all, Change{prefix + name, ClassRestart})
+			own := class
+			if prefix == "modules." {
+				own = ClassRestart
+			}
+			all = append(all, Change{prefix + name, own})
 			continue
 		}
 		all = differences(all, prefix+name+".", class, x, y)
@@ -136,6 +140,9 @@ func keep(class Class, next, running reflect.Value) {
 		case options == "squash", sf.Type.Kind() == reflect.Struct:
 			keep(own, a, b)
 		case sf.Type.Kind() == reflect.Map && sf.Type.Elem().Kind() == reflect.Struct:
+			if sf.Type == reflect.TypeFor[map[string]host.Metric]() {
+				continue // nothing of it needs a restart, and it is asked's too
+			}
 			for _, name := range a.MapKeys() { // running has the same
 				element := reflect.New(sf.Type.Elem()).Elem()
 				element.Set(a.MapIndex(name))

@@ -36,6 +36,14 @@ func TestMerge(t *testing.T) {
 				{"modules.a.config", ClassGeneration}, {"modules.a.limits.fuel", ClassGeneration},
 				{"modules.b.path", ClassGeneration}, {"modules.b.cells", ClassRestart},
 			}, "modules: {a: {path: a.wasm, limits: {fuel: 5}, config: {x: 1}}, b: {path: b2.wasm}}\nroutes: [{path: /a, module: a}, {path: /b, module: b}]\n"},
+		{"a module's metrics bring one about, those that come and go too",
+			"modules: {a: {path: a.wasm, metrics: {left: {}, stays: {}, orders: {type: gauge}}}}\n",
+			"modules: {a: {path: a.wasm, metrics: {came: {help: x}, stays: {}, orders: {}}}}\n", []Change{
+				{"modules.a.metrics.came", ClassGeneration}, {"modules.a.metrics.left", ClassGeneration}, {"modules.a.metrics.orders.type", ClassGeneration},
+			}, ""},
+		{"the first metric brings one about", "modules: {a: {path: a.wasm}}\n", "modules: {a: {path: a.wasm, metrics: {came: {}}}}\n", []Change{
+			{"modules.a.metrics.came", ClassGeneration},
+		}, ""},
 		{"routes to the same modules are taken", base, base[:len(base)-2] + ", {path: /c, module: a, protocols: [x]}]\n", []Change{
 			{"routes", ClassConnections},
 		}, ""},

@@ -13,7 +13,7 @@ import (
 )
 
 // field is one key of the tree. In its path, "[]" stands for any index and "*"
-// for any module's name.
+// for any module's name, or that of one of its metrics.
 //
 // Beside koanf, its name, a field has these tags: reload, a Class, where that of
 // the section around it does not hold; oneof, the words that it accepts; secret,
@@ -152,8 +152,8 @@ var variables = sync.OnceValue(func() map[string]field {
 
 var index = regexp.MustCompile(`\[\d+\]`)
 
-// general is key with its indices and its module's name replaced as in a
-// field's path.
+// general is key with its indices and the names in it replaced as in a field's
+// path.
 func general(key string) string {
 	key = index.ReplaceAllString(key, "[]")
 	rest, ok := strings.CutPrefix(key, "modules.")
@@ -180,12 +180,31 @@ func splitModule(key string) (name, field string, ok bool) {
 		after := index.ReplaceAllString(key[i+1:], "[]")
 		for _, f := range schema() {
 			path, ok := strings.CutPrefix(f.path, "modules.*.")
-			if ok && (after == path || after == path+"[]" || path == "config" && strings.HasPrefix(after, "config.")) {
+			if ok && (fits(after, path) || after == path+"[]" || path == "config" && strings.HasPrefix(after, "config.")) {
 				return key[:i], path, true
+			}
+			if around := parent(path); ok && strings.HasSuffix(around, ".*") && fits(after, around) { // one metric
+				return key[:i], around, true
 			}
 		}
 	}
 	return "", "", false
+}
+
+// fits says whether key is one of path, in which a "*" stands for a name without
+// dots.
+func fits(key, path string) bool {
+	for {
+		k, restOfKey, more := strings.Cut(key, ".")
+		p, restOfPath, moreOfPath := strings.Cut(path, ".")
+		if k != p && p != "*" || more != moreOfPath {
+			return false
+		}
+		if !more {
+			return true
+		}
+		key, path = restOfKey, restOfPath
+	}
 }
 
 // parent is the key around key: "a.b[0].c" → "a.b[0]" → "a.b" → "a" → "".

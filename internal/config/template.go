@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -72,7 +73,7 @@ func (w *templateWriter) field(indent, mark string, f field) {
 		fmt.Fprintf(&w.b, "%s%s: %s\n", indent, name, textOfDefault(f))
 	case f.path == "modules.*.path":
 		fmt.Fprintf(&w.b, "%s%s%s: %s\n", indent, mark, name, quoteYAML(w.path))
-	case f.free():
+	case f.typ.Kind() == reflect.Map:
 		fmt.Fprintf(&w.b, "%s#%s: {}\n", indent, name)
 	case f.leaf():
 		fmt.Fprintf(&w.b, "%s#%s: %s\n", indent, name, textOfDefault(f))
