@@ -11,14 +11,15 @@ import (
 )
 
 // metricsHandler answers /metrics with the table's metrics of the subject, if
-// there is one, and those of the process.
+// there is one, those of its modules, and those of the process.
 func metricsHandler(subject func() *Subject) http.Handler {
 	var mu sync.Mutex // one scrape at a time: many must not take the processors from the connections
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		var text []byte
 		if s := subject(); s != nil {
-			text = expose(nil, slices.Concat(metrics, processMetrics), s.read())
+			r := s.read()
+			text = expose(nil, slices.Concat(metrics, appMetrics(r), processMetrics), r)
 		} else {
 			text = expose(nil, processMetrics, &reading{process: readProcess()})
 		}

@@ -40,6 +40,12 @@ func subject(t *testing.T) Subject {
 	t.Helper()
 	wasm, err := os.ReadFile("../../examples/echo-c/echo.wasm")
 	check(t, err)
+	return subjectOf(t, host.Module{Name: "echo", Wasm: wasm})
+}
+
+// subjectOf is subject with another module of the name echo.
+func subjectOf(t *testing.T, m host.Module) Subject {
+	t.Helper()
 	engine, err := runtime.NewEngine(runtime.Options{Jail: "off"})
 	check(t, err)
 	poller, err := netpoll.Open(netpoll.Options{})
@@ -50,7 +56,7 @@ func subject(t *testing.T) Subject {
 		Routes: []host.Route{{Path: "/echo", Module: "echo"}},
 	}, host.Deps{Engine: engine, Poller: poller, Pool: workers, TimeHandlers: true})
 	check(t, err)
-	check(t, server.Load(t.Context(), host.Module{Name: "echo", Wasm: wasm}))
+	check(t, server.Load(t.Context(), m))
 	check(t, server.Listen())
 	t.Cleanup(func() {
 		check(t, server.Close())

@@ -49,6 +49,30 @@ Nothing that a peer sends becomes a label. A system that does not tell a figure 
 |---|---|---|---|---|
 `
 
+const pageApp = `
+## What modules count
+
+A module can count what only it knows of. Its configuration declares what,
+
+` + "```yaml" + `
+modules:
+  shop:
+    path: shop.wasm
+    capabilities: [metrics]
+    metrics:
+      orders: {help: Orders taken.}
+      carts: {type: gauge, help: Carts that are not paid for.}
+` + "```" + `
+
+and its handlers add to it: ` + "`metric_add`" + ` of the [ABI](../guest-sdk/ABI.md#metric_add), which every SDK has. What an event adds
+takes hold with its other effects, or not at all when the handler fails. The series are ` + "`weir_app_orders_total{module=\"shop\"}`" + `
+and ` + "`weir_app_carts{module=\"shop\"}`" + `: no metric of the server's own begins with ` + "`weir_app_`" + `. A counter takes no negative number
+and never falls; the values outlive the module's generations, and begin at 0 when the server is started. A module may
+declare 64; a name that Prometheus's conventions rule out is a mistake in the configuration.
+
+Modules that declare a metric of the same name and type share it, each with its own label.
+`
+
 const pageAlerts = `
 ## Alerts
 
@@ -66,6 +90,7 @@ func page() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.name, m.kind, m.unit(), strings.Join(labels, " "), m.help)
 	}
+	b.WriteString(pageApp)
 	b.WriteString(pageAlerts)
 	for _, a := range alerts {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", a.name, a.severity, a.wait, a.summary, a.advice)
