@@ -292,7 +292,7 @@ WEIR_IMPORT("log")
 int32_t weir_log(int32_t level, const void *text, uint32_t text_len);
 
 // Adds to a metric. A counter takes no negative delta.
-// - name: a metric that the configuration declares
+// - name: a metric that the configuration declares (modules.NAME.metrics)
 // - delta: what to add
 // Errors: denied, invalid argument, not found, too many, bad pointer.
 WEIR_IMPORT("metric_add")

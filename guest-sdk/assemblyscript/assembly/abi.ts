@@ -256,8 +256,9 @@ export declare function random(data: usize, dataCap: i32): i32;
 export declare function log(level: i32, text: usize, textLen: i32): i32;
 
 /**
- * Adds to a metric. A counter takes no negative delta. name: a metric that the configuration declares.
- * delta: what to add. Errors: denied, invalid argument, not found, too many, bad pointer.
+ * Adds to a metric. A counter takes no negative delta. name: a metric that the configuration declares
+ * (modules.NAME.metrics). delta: what to add. Errors: denied, invalid argument, not found, too many,
+ * bad pointer.
  */
 @external("weir_1", "metric_add")
 export declare function metricAdd(name: usize, nameLen: i32, delta: i64): i32;
