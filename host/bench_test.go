@@ -3,11 +3,13 @@ package host
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,6 +46,37 @@ func BenchmarkMessage(b *testing.B) {
 					for c.take(false) {
 					}
 				}
+			}
+			l.finishDeaf(c)
+		})
+	}
+}
+
+// BenchmarkTail is BenchmarkMessage while nobody, or somebody, watches.
+func BenchmarkTail(b *testing.B) {
+	for name, o := range map[string]*TailOptions{"nobody": nil, "1:100": {Sample: 100, Payload: 64}, "1:1": {Payload: 64}} {
+		b.Run(name, func(b *testing.B) {
+			l := newLab(b, withEchoOf("puppet"))
+			l.quick(true)
+			d, c := l.deafClient("/")
+			var reader sync.WaitGroup
+			if o != nil {
+				tail := l.tail(*o)
+				reader.Go(func() { // ends with the tail
+					for {
+						if _, err := tail.Next(context.Background()); err != nil {
+							return
+						}
+					}
+				})
+				defer reader.Wait()
+				defer tail.Close()
+			}
+			message := []byte(frame(0x82, strings.Repeat("x", 128)))
+			b.ReportAllocs()
+			for b.Loop() {
+				d.next = message
+				c.Ready(netpoll.Readable)
 			}
 			l.finishDeaf(c)
 		})

@@ -32,10 +32,9 @@ type effect struct {
 	except     uint64 // publish: who does not get it
 	from, mid  int32  // bytes[from:mid] is the topic of a publish, bytes[mid:to] its frame
 	to         int32
-	id         int64 // timer; of a metric what is added
+	id         int64 // timer; of a metric what is added to metrics[from]
 	dueMono    int64 // timer: Mono ns
 	everyNanos int64 // timer: 0 once
-	metric     *guestMetric
 }
 
 // invocation is one handler call: what it may see, and the record of what it
@@ -49,11 +48,12 @@ type invocation struct {
 	event runtime.Event
 
 	effects []effect
-	bytes   []byte // payloads of effects; replies stand in turn.own
-	scratch []byte // results of reads
-	closes  int    // effects of kind effectClose
-	ownFull bool   // a reply was refused because the peer reads too slowly
-	ownGone bool   // something was refused because the peer has gone meanwhile
+	bytes   []byte         // payloads of effects; replies stand in turn.own
+	scratch []byte         // results of reads
+	metrics []*guestMetric // of effects
+	closes  int            // effects of kind effectClose
+	ownFull bool           // a reply was refused because the peer reads too slowly
+	ownGone bool           // something was refused because the peer has gone meanwhile
 
 	unixMilli int64 // frozen at first use; 0 not yet
 
@@ -78,6 +78,7 @@ func (inv *invocation) reset() {
 		inv.bytes = nil
 	}
 	inv.bytes = inv.bytes[:0]
+	inv.metrics = inv.metrics[:0]
 	inv.closes = 0
 	inv.conn, inv.cell, inv.tn = nil, nil, nil
 }
@@ -120,7 +121,7 @@ func (inv *invocation) commit() {
 		case effectCancel:
 			inv.cell.cancelTimer(t.srv, e.conn, e.id)
 		case effectMetric:
-			e.metric.add(e.id)
+			inv.metrics[e.from].add(e.id)
 		}
 	}
 	t.own = t.own[:t.ownDone]

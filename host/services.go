@@ -521,7 +521,8 @@ func (inv *invocation) MetricAdd(name []byte, delta int64) runtime.Status {
 	if st := inv.room(0); st != runtime.StatusOK {
 		return st
 	}
-	inv.effects = append(inv.effects, effect{kind: effectMetric, metric: m.guestMetric, id: delta})
+	inv.metrics = append(inv.metrics, m.guestMetric)
+	inv.effects = append(inv.effects, effect{kind: effectMetric, id: delta, from: int32(len(inv.metrics) - 1)})
 	return runtime.StatusOK
 }
 

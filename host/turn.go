@@ -44,6 +44,9 @@ type turn struct {
 	src    source
 	reader *bufio.Reader
 
+	tails *tailSet  // that were open when the turn was borrowed; nil none
+	picks tailPicks // who of them shows the message that the handler gets
+
 	messages int
 	bytes    int
 	calls    int
@@ -59,15 +62,6 @@ type turn struct {
 	times    *turnTimes  // what this turn has counted of it
 	untimed  uint64      // events since the last that was timed
 
-	number       uint32             // of all turns
-	tails        *tailSet           // that were open when the turn was borrowed; nil none
-	seen         [maxTails]tailSeen // by Tail.slot
-	picks        tailPicks          // who shows the message that the handler gets
-	peeked       []byte             // of it: how it begins
-	peekedBytes  int                // how long it is
-	peekedBinary bool
-	peekedAt     int64 // Mono ns
-
 	// own holds the connection's replies, encoded: own[:ownDone] are committed
 	// and this turn will write them; what follows belongs to the invocation that
 	// runs. claimed says that the turn has set Conn.writing.
@@ -77,7 +71,15 @@ type turn struct {
 
 	request request
 	upgrade upgrade
-	stats   turnStats
+
+	number       uint32             // of all turns
+	seen         [maxTails]tailSeen // by Tail.slot
+	peeked       []byte             // how the message begins that picks show
+	peekedBytes  int                // how long it is
+	peekedBinary bool
+	peekedAt     int64 // Mono ns
+
+	stats turnStats
 }
 
 func newTurn(s *Server) *turn {
