@@ -83,6 +83,28 @@ func BenchmarkTail(b *testing.B) {
 	}
 }
 
+// BenchmarkConnections is a page of 20,000 connections, the first and one with a
+// filter that most do not pass.
+func BenchmarkConnections(b *testing.B) {
+	l := newLab(b, withoutPings, func(s *setup) { s.opts.Server.MaxConnections, s.opts.Server.MaxConnectionsPerIP = 20_000, 0 })
+	l.quick(true)
+	var conns []*Conn
+	for i := range 20_000 {
+		_, c := l.deafClient([]string{"/", "/?open=join+topic"}[i%100/99])
+		conns = append(conns, c)
+	}
+	for name, f := range map[string]ConnFilter{
+		"first100": {}, "first1000": {Limit: maxPage}, "topic": {Topic: "topic", Limit: maxPage},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				l.srv.Connections(f)
+			}
+		})
+	}
+	l.finishDeaf(conns...)
+}
+
 // BenchmarkPublish is a publish to a topic, a member's share of it.
 func BenchmarkPublish(b *testing.B) {
 	for _, members := range []int{1, 64, 1000} {
