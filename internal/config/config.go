@@ -128,12 +128,63 @@ type LogOptions struct {
 
 // AdminOptions say how an operator's programs reach the server.
 type AdminOptions struct {
-	// Listen is an address, "host:port", that answers /metrics for Prometheus,
-	// /healthz, and /readyz, which is 503 until every module is loaded and while
-	// the server drains. It asks for no token: bind it to a loopback address, such
-	// as "127.0.0.1:9100", or let nobody else reach it. Empty means that there is
-	// no such listener, and that handlers are not timed.
+	// Listen is an address, "host:port" or "unix:/path", that answers /metrics for
+	// Prometheus, /healthz, and /readyz, which is 503 until every module is loaded
+	// and while the server drains. These ask for no token: bind it to a loopback
+	// address, such as "127.0.0.1:9100", or let nobody else reach it. With a token
+	// it answers the API too. Empty means that there is no such listener, and that
+	// handlers are not timed.
 	Listen string `koanf:"listen"`
+	// Token is what clients of the API show, of 32 bytes or more. Empty means, on
+	// a loopback address or a unix socket, that one is made at every start and kept
+	// in the user's cache folder for the commands of weir; elsewhere, that there is
+	// no API.
+	Token string `koanf:"token" secret:"yes"`
+	// AllowedHosts lists the names by which clients may call the API, beside
+	// localhost, loopback addresses and the address of Listen: a page on another
+	// name that leads here is refused.
+	AllowedHosts []string `koanf:"allowed_hosts"`
+	// TLSCert is a file with the certificate of Listen and those that it needs
+	// (PEM). An API on an address that is not loopback needs it.
+	TLSCert string `koanf:"tls_cert"`
+	// TLSKey is the file with its key (PEM).
+	TLSKey string `koanf:"tls_key"`
+	// Pprof serves Go's profiles of the process at /debug/pprof/, to who has the
+	// token.
+	Pprof bool `koanf:"pprof"`
+}
+
+// minTokenBytes is how long AdminOptions.Token is at least.
+const minTokenBytes = 32
+
+func (o AdminOptions) validate(bad func(string, string, ...any)) {
+	_, port, err := net.SplitHostPort(o.Listen)
+	path, isUnix := strings.CutPrefix(o.Listen, "unix:")
+	switch {
+	case o.Listen == "":
+	case isUnix && path == "":
+		bad("admin.listen", "%q names no file, such as unix:/run/weir/admin.sock", o.Listen)
+	case !isUnix && (err != nil || port == ""):
+		bad("admin.listen", "%q is neither host:port, such as 127.0.0.1:9100, nor unix:/path", o.Listen)
+	}
+	if n := len(o.Token); n > 0 && n < minTokenBytes {
+		bad("admin.token", "it has %d bytes and must have %d or more; make one with: openssl rand -hex 32", n, minTokenBytes)
+	}
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		bad("admin.token", "it has characters that a header field does not carry; letters and digits are enough")
+	}
+	if (o.TLSCert == "") != (o.TLSKey == "") {
+		missing := "admin.tls_key"
+		if o.TLSCert == "" {
+			missing = "admin.tls_cert"
+		}
+		bad(missing, "is missing; certificate and key go together")
+	}
+	for i, h := range o.AllowedHosts {
+		if h == "" || strings.ContainsAny(h, "/: \t*") && net.ParseIP(h) == nil {
+			bad(fmt.Sprintf("admin.allowed_hosts[%d]", i), "%q is not a name or an address without a port", h)
+		}
+	}
 }
 
 // Bounds of Module.MemorySize.
@@ -205,11 +256,7 @@ func (c Config) Validate() error {
 	oneOf(bad, "log.format", c.Log.Format, logFormats)
 	oneOf(bad, "reload", c.Reload, reload)
 
-	if address := c.Admin.Listen; address != "" {
-		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-			bad("admin.listen", "%q is not host:port, such as 127.0.0.1:9100", address)
-		}
-	}
+	c.Admin.validate(bad)
 
 	names := slices.Sorted(maps.Keys(c.Modules))
 	for _, name := range names {

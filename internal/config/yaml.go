@@ -169,6 +169,8 @@ func (f yamlFile) resolvePaths(tree map[string]any) {
 			resolve(m, "self_test")
 		}
 	}
+	resolve(tree["admin"], "tls_cert")
+	resolve(tree["admin"], "tls_key")
 	if routes, ok := tree["routes"].([]any); ok {
 		for _, r := range routes {
 			resolve(r, "static")
