@@ -45,7 +45,7 @@ func TestReadyFromListenUntilDrain(t *testing.T) {
 	expect("once it drains", 503, "draining")
 }
 
-func TestOnlyThreePagesAreThere(t *testing.T) {
+func TestWithoutATokenOnlyThreePagesAreThere(t *testing.T) {
 	l := listen(t)
 	l.Watch(subject(t))
 	for _, tc := range []struct {
@@ -57,8 +57,8 @@ func TestOnlyThreePagesAreThere(t *testing.T) {
 		{"HEAD", "/readyz", 200},
 		{"GET", "/", 404},
 		{"GET", "/metrics/", 404},
-		{"GET", "/v1/modules", 404},
-		{"GET", "/debug/pprof/", 404},
+		{"GET", "/v1/modules", 401},
+		{"GET", "/debug/pprof/", 401},
 		{"POST", "/metrics", 404},
 		{"DELETE", "/healthz", 404},
 		{"OPTIONS", "/readyz", 404},

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"flag"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -83,7 +82,7 @@ func echo(t *testing.T, s Subject, message string) *websocket.Conn {
 
 func listen(t *testing.T) *Listener {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	l, err := Listen(Options{Listen: "127.0.0.1:0"})
 	check(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -13,6 +13,7 @@ func TestGenerated(t *testing.T) {
 	golden(t, "../../docs/metrics.md", page())
 	golden(t, "../../deploy/grafana/weir.json", dashboard(t))
 	golden(t, "../../deploy/prometheus/weir.rules.yml", rules())
+	golden(t, "openapi.json", openAPIDocument(t))
 }
 
 const pageHead = `# Metrics

@@ -7,12 +7,15 @@ import (
 	"weir/runtime"
 )
 
-// Subject is a running server and what it stands on. None of it is nil.
+// Subject is a running server and what it stands on. None of it is nil, but for
+// the Operator of a server without one: what needs it is then not available.
 type Subject struct {
 	Server *host.Server
 	Poller *netpoll.Poller
 	Pool   *pool.Pool
 	Engine *runtime.Engine
+
+	Operator Operator
 }
 
 // reading is a subject, and the process, at about one moment.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"weir/host"
+	"weir/internal/admin"
 	"weir/internal/config"
 )
 
@@ -29,36 +30,43 @@ const (
 )
 
 // follower keeps a server's modules, and what else may change while it runs, as
-// the files are. Its goroutine is the site's live; reload and last are for any.
+// the files are, or as its admin API was told. Its goroutine is the site's live;
+// the methods of admin.Operator are for any.
 type follower struct {
 	env   *Env
-	read  func() (*config.Config, []string, error) // the configuration as the files are now, and these
+	read  func() (reading, error) // the configuration as the files are now
 	after func(time.Duration) <-chan time.Time
 	level slog.LevelVar
-	asked chan chan<- reload // by reload
+	asked chan func(live context.Context) // by do
+	ended chan struct{}                   // closed when live has returned
 
 	logger  *slog.Logger
 	server  *host.Server
 	watch   *watcher
+	lookAll func()         // reads all files again
 	files   []string       // of the configuration
-	current *config.Config // as it is in service
+	current *config.Config // as it is in service; replaced, never changed
+	secrets config.Secrets // of all configurations so far
 	stale   bool           // a file of the configuration has changed, and may not stand still yet
-	serving map[string]*served
+	serving map[string]*deployment
 	seen    map[string]*sighting // of modules that differ from what is served
 
-	mu     sync.Mutex // below
-	latest reload
+	mu       sync.Mutex // below
+	latest   reload
+	shown    reading                   // current and secrets
+	uploads  map[string][]string       // digests of what their files do not hold
+	refusals map[string]*admin.Refusal // the last of each module; never changed
 }
 
-// reload is what came of reading the configuration again, for people and programs:
-// the keys of its JSON stay as they are.
-type reload struct {
-	Time     time.Time `json:"time"`
-	Problems []string  `json:"problems,omitempty"` // why it was refused; nil when it was taken
-	Changed  []string  `json:"changed,omitempty"`  // keys that have another value since
-	Kept     []string  `json:"kept,omitempty"`     // keys whose new value waits for a restart
-	Count    uint64    `json:"count"`              // reloads since the start, this one included
-	Refused  uint64    `json:"refused"`            // how many of them were
+// reload is what came of reading the configuration again.
+type reload = admin.Reload
+
+// deployment is a module as it was loaded last.
+type deployment struct {
+	served
+	uploaded bool    // by the API: its file holds something else
+	before   *served // what a rollback returns to; nil: nothing is known of it
+	wasUp    bool    // before was uploaded
 }
 
 // sighting is a module as a file was last found.
@@ -70,40 +78,22 @@ type sighting struct {
 }
 
 // newFollower makes the site follow its files.
-func newFollower(env *Env, s *site, read func() (*config.Config, []string, error)) *follower {
+func newFollower(env *Env, s *site, read func() (reading, error)) *follower {
 	f := &follower{
-		env: env, read: read, after: time.After, asked: make(chan chan<- reload),
-		files: s.files, current: &s.config, serving: map[string]*served{}, seen: map[string]*sighting{},
+		env: env, read: read, after: time.After, asked: make(chan func(context.Context)), ended: make(chan struct{}),
+		files: s.files, current: &s.config, secrets: s.secrets, serving: map[string]*deployment{}, seen: map[string]*sighting{},
+		shown: reading{config: &s.config, secrets: s.secrets}, uploads: map[string][]string{}, refusals: map[string]*admin.Refusal{},
 	}
 	for _, m := range s.modules {
-		f.serving[m.Name] = &served{m, 1}
+		f.serving[m.Name] = &deployment{served: served{m, 1}}
 	}
-	s.level, s.live = &f.level, f.live
+	s.level, s.live, s.operator = &f.level, f.live, f
 	return f
-}
-
-// reload reads all files again, as a hang-up asks for, and returns what came of the
-// configuration. Modules may still be loading then. It fails with ctx, and waits for
-// a server that runs.
-func (f *follower) reload(ctx context.Context) (reload, error) {
-	answer := make(chan reload, 1)
-	select {
-	case f.asked <- answer:
-		return <-answer, nil
-	case <-ctx.Done():
-		return reload{}, ctx.Err()
-	}
-}
-
-// last is the latest reload of the configuration; its Count is 0 when there was none.
-func (f *follower) last() reload {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.latest
 }
 
 // live follows the files until ctx ends.
 func (f *follower) live(ctx context.Context, server *host.Server, logger *slog.Logger) {
+	defer close(f.ended)
 	f.server, f.logger = server, logger
 	f.watch = newFileWatcher(f.watched(), logger)
 	defer f.watch.close()
@@ -115,6 +105,7 @@ func (f *follower) live(ctx context.Context, server *host.Server, logger *slog.L
 			again = f.after(settle)
 		}
 	}
+	f.lookAll = func() { look(true) }
 	for name := range f.serving { // what has changed since they were read
 		f.seen[name] = &sighting{}
 	}
@@ -134,10 +125,8 @@ func (f *follower) live(ctx context.Context, server *host.Server, logger *slog.L
 		case <-f.env.Hangups:
 			logger.Info("reading all files again", "signal", "hangup")
 			look(true)
-		case answer := <-f.asked:
-			logger.Info("reading all files again", "signal", "admin")
-			look(true)
-			answer <- f.last()
+		case do := <-f.asked:
+			do(ctx)
 		case <-quiet:
 			look(false)
 		case <-again:
@@ -178,8 +167,9 @@ func (f *follower) consider(ctx context.Context, all bool) (again bool) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.serving)) {
 		m := f.current.Modules[name]
+		f.serving[name].settle(f.server, name)
 		if all || changed[name] || isFound(m.Path) || f.seen[name] != nil {
-			again = f.follow(ctx, name, m, all) || again
+			again = f.follow(ctx, name, m, all, isFound(m.Path)) || again
 		}
 		if ctx.Err() != nil {
 			return false
@@ -192,18 +182,21 @@ func (f *follower) consider(ctx context.Context, all bool) (again bool) {
 // One that is wrong changes nothing. It returns the modules whose settings have
 // changed.
 func (f *follower) reconfigure(asked bool) (modules map[string]bool) {
-	next, files, err := f.read()
+	next, err := f.read()
 	var merged *config.Config
 	var changes []config.Change
 	if err == nil {
-		merged, changes = config.Merge(f.current, next)
+		merged, changes = config.Merge(f.current, next.config)
 		err = f.server.Reconfigure(merged.Options)
 	}
 	if err == nil {
-		f.files, f.current = files, merged
+		f.files, f.current, f.secrets = next.files, merged, f.secrets.With(next.secrets)
 		f.level.Set(levelNamed(merged.Log.Level))
+		f.mu.Lock()
+		f.shown = reading{config: f.current, secrets: f.secrets}
+		f.mu.Unlock()
 	} else { // what is missing now may come back
-		f.files = slices.Compact(slices.Sorted(slices.Values(slices.Concat(f.files, files))))
+		f.files = slices.Compact(slices.Sorted(slices.Values(slices.Concat(f.files, next.files))))
 	}
 	f.watch.refocus(f.watched())
 
@@ -249,15 +242,15 @@ func (f *follower) note(done reload, asked bool) {
 
 // follow loads a module if it is another than the one that is served, and its
 // file is whole and stands still. It reports whether it wants to look again.
-func (f *follower) follow(ctx context.Context, name string, m config.Module, forced bool) (again bool) {
+func (f *follower) follow(ctx context.Context, name string, m config.Module, forced, found bool) (again bool) {
 	now, s := f.serving[name], f.seen[name]
-	fromFile := forced || m.Reload != config.ReloadOnSignal || s != nil && s.fromFile
+	fromFile := forced || s != nil && s.fromFile || m.Reload != config.ReloadOnSignal && (found || !now.uploaded)
 	var asked host.Module
 	var err error
 	if fromFile {
 		asked, err = f.readModule(name, m)
 	} else {
-		asked, err = m.Host(name, now.module.Wasm)
+		asked, err = m.Host(name, now.code(f.server, name))
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -265,9 +258,13 @@ func (f *follower) follow(ctx context.Context, name string, m config.Module, for
 		return false
 	case err != nil:
 		f.logger.Error("a module cannot be read; the old generation stays", "module", name, "gen", now.generation, "err", err)
+		f.refuse(name, "file", "", &admin.RefusedError{Stage: "read", Problems: []string{err.Error()}})
 		delete(f.seen, name)
 		return false
 	case sameModule(asked, now.module):
+		if fromFile {
+			f.holds(name, now, false)
+		}
 		delete(f.seen, name)
 		return false
 	}
@@ -290,8 +287,10 @@ func (f *follower) follow(ctx context.Context, name string, m config.Module, for
 	if err != nil && ctx.Err() == nil {
 		f.logger.Error("a module is refused; the old generation stays", "module", name, "gen", now.generation,
 			"digest", digestOf(s.module.Wasm)[:12], "err", err)
+		f.refuse(name, "file", digestOf(s.module.Wasm), refusalOf(err))
 		return false
 	}
+	f.holds(name, now, now.uploaded && !fromFile)
 	delete(f.seen, name)
 	return false
 }

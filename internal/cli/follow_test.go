@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"weir/internal/config"
 )
 
 // versions are two modules with other bytes that do the same.
@@ -257,9 +255,9 @@ func TestAReloadIsAskedForAndTold(t *testing.T) {
 	flags := serveFlags{files: []string{file}, listen: []string{"127.0.0.1:0"}}
 	site, err := flags.site(&env, nil)
 	must(t, err)
-	f := newFollower(&env, site, func() (*config.Config, []string, error) { return flags.configuration(&env, nil) })
-	if f.last().Count != 0 {
-		t.Errorf("before any: %+v", f.last())
+	f := newFollower(&env, site, func() (reading, error) { return flags.configuration(&env, nil) })
+	if f.LastReload().Count != 0 {
+		t.Errorf("before any: %+v", f.LastReload())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -280,11 +278,11 @@ func TestAReloadIsAskedForAndTold(t *testing.T) {
 		}
 		write(t, file, []byte(text))
 		waiting, cancel := context.WithTimeout(ctx, patience)
-		got, err := f.reload(waiting)
+		got, err := f.Reload(waiting)
 		cancel()
 		must(t, err)
-		if got.Time.IsZero() || !reflect.DeepEqual(got, f.last()) {
-			t.Errorf("%s: got %+v, and then %+v", tc.name, got, f.last())
+		if got.Time.IsZero() || !reflect.DeepEqual(got, f.LastReload()) {
+			t.Errorf("%s: got %+v, and then %+v", tc.name, got, f.LastReload())
 		}
 		if got.Time = (time.Time{}); !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", tc.name, got, tc.want)
@@ -292,7 +290,7 @@ func TestAReloadIsAskedForAndTold(t *testing.T) {
 	}
 	stop()
 	must(t, <-done)
-	if _, err := f.reload(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := f.Reload(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("a server that has ended answers %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func newServe(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			newFollower(env, site, func() (*config.Config, []string, error) { return f.configuration(env, args) })
+			newFollower(env, site, func() (reading, error) { return f.configuration(env, args) })
 			return run(cmd.Context(), env, site)
 		},
 	}
@@ -89,15 +89,15 @@ func (f *serveFlags) configFiles(env *Env, args []string) []string {
 
 // site gathers what to serve from flags, files and environment.
 func (f *serveFlags) site(env *Env, args []string) (*site, error) {
-	c, files, err := f.configuration(env, args)
+	r, err := f.configuration(env, args)
 	if err != nil {
 		return nil, err
 	}
-	modules, err := readModules(env, c)
+	modules, err := readModules(env, r.config)
 	if err != nil {
 		return nil, err
 	}
-	return &site{config: *c, modules: modules, files: files}, nil
+	return &site{config: *r.config, modules: modules, files: r.files, secrets: r.secrets}, nil
 }
 
 // source is where the configuration comes from: flags, files and environment.
@@ -116,19 +116,25 @@ func (f *serveFlags) source(env *Env, args []string) (config.Source, error) {
 	return source, nil
 }
 
-// configuration is that of flags, files and environment, and the files that it
-// depends on, which are known even when it is wrong.
-func (f *serveFlags) configuration(env *Env, args []string) (c *config.Config, files []string, err error) {
+// reading is a configuration and what is known of it.
+type reading struct {
+	config  *config.Config // nil: it is wrong
+	files   []string       // that it depends on, which are known even then
+	secrets config.Secrets
+}
+
+// configuration is that of flags, files and environment.
+func (f *serveFlags) configuration(env *Env, args []string) (reading, error) {
 	source, err := f.source(env, args)
 	if err != nil {
-		return nil, nil, err
+		return reading{}, err
 	}
 	r := config.Read(source)
 	if err := r.Err(); err != nil {
-		return nil, r.Files, &exitError{exitUsage, err}
+		return reading{files: r.Files}, &exitError{exitUsage, err}
 	}
-	c, err = f.complete(r.Config, source, args)
-	return c, r.Files, err
+	c, err := f.complete(r.Config, source, args)
+	return reading{c, r.Files, r.Secrets()}, err
 }
 
 // complete adds what the command line itself serves.

@@ -25,6 +25,7 @@ import (
 type site struct {
 	config  config.Config
 	files   []string // that the configuration was read from
+	secrets config.Secrets
 	modules []host.Module
 	http    http.Handler        // for requests that no route answers; nil = 404
 	ready   func(urls []string) // called once it listens; nil = nothing
@@ -42,7 +43,11 @@ type site struct {
 	// config.Log.
 	level *slog.LevelVar
 
+	// operator is whom the admin API asks; nil: one that only tells.
+	operator admin.Operator
+
 	cacheDir string // Env.CacheDir
+	logs     *admin.LogRing
 }
 
 // stack is a running server and what it stands on. Whoever starts it stops it.
@@ -69,6 +74,11 @@ func run(ctx context.Context, env *Env, s *site) error {
 		err   error
 	}
 	s.cacheDir = env.CacheDir
+	plain := logger // for what the admin API must not tell
+	if s.config.Admin.Listen != "" {
+		s.logs = admin.NewLogRing()
+		logger = slog.New(s.logs.Tee(logger.Handler()))
+	}
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	started := make(chan result, 1)
@@ -90,6 +100,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 
 	warnUnused(logger, s)
 	announce(logger, text, st.server.Addrs(), s.modules)
+	announceAdmin(plain, env.Terminal, st.admin)
 	if s.ready != nil {
 		s.ready(urls(st.server.Addrs()))
 	}
@@ -176,11 +187,11 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		}
 	}()
 
-	if address := s.config.Admin.Listen; address != "" {
-		if st.admin, err = admin.Listen(address, logger); err != nil {
+	if s.config.Admin.Listen != "" {
+		if st.admin, err = admin.Listen(s.adminOptions(logger)); err != nil {
 			return nil, &exitError{listenCode(err), fmt.Errorf("admin.listen: %w", err)}
 		}
-		logger.Info("metrics and health are served", "url", urls([]net.Addr{st.admin.Addr()})[0])
+		logger.Info("metrics and health are served", "url", adminURL(st.admin))
 	}
 	engineOptions := s.config.Runtime
 	engineOptions.Logger = logger
@@ -238,7 +249,11 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		return nil, &exitError{listenCode(err), err}
 	}
 	if st.admin != nil {
-		st.admin.Watch(admin.Subject{Server: st.server, Poller: st.poller, Pool: st.pool, Engine: st.engine})
+		operator := s.operator
+		if operator == nil {
+			operator = &onlooker{&s.config, s.secrets}
+		}
+		st.admin.Watch(admin.Subject{Server: st.server, Poller: st.poller, Pool: st.pool, Engine: st.engine, Operator: operator})
 	}
 	return st, nil
 }
