@@ -35,7 +35,7 @@ type Problem struct {
 	Detail string `json:"detail"`
 	// What is wrong, for programs.
 	Code string `json:"code"`
-	// Of "refused": how far a module came: "admission", "compile", "init", "self_test" or "start".
+	// Of "refused": how far a module came: "signature", "admission", "compile", "start", "self_test" or "init".
 	Stage string `json:"stage,omitempty"`
 	// Of "refused": every reason that was found.
 	Problems []string `json:"problems,omitempty"`
@@ -58,6 +58,7 @@ const (
 	CodeNoCanary          = "no_canary"          // 409
 	CodeNoPrevious        = "no_previous"        // 409
 	CodeShare             = "share"              // 409: a canary's share only grows
+	CodeClosing           = "closing"            // 409: the connection is closing
 	CodeTooLarge          = "too_large"          // 413
 	CodeRefused           = "refused"            // 422
 	CodeTooManyRequests   = "too_many_requests"  // 429
@@ -329,7 +330,7 @@ type Published struct {
 type TailEvent struct {
 	// When.
 	Time time.Time `json:"time"`
-	// "open", "message", "send", "close", "failure"; or "status", a line each second that tells of what was left out.
+	// "message", "send", "publish", "open", "close" or "failure"; or "status", a line each second that tells of what was left out.
 	Kind string `json:"kind"`
 	// Of "status": how many events the reader was too slow for, since the beginning.
 	Dropped uint64 `json:"dropped,omitempty"`
@@ -343,6 +344,12 @@ type TailEvent struct {
 	Generation uint64 `json:"generation,omitempty"`
 	// Who has connected; empty on a unix socket.
 	Remote string `json:"remote,omitempty"`
+	// Of "open": the path that was asked for.
+	Path string `json:"path,omitempty"`
+	// Of "publish".
+	Topic string `json:"topic,omitempty"`
+	// Of "publish": how many it was sent to.
+	Receivers int `json:"receivers,omitempty"`
 	// Of a message, in bytes.
 	Size int `json:"size,omitempty"`
 	// Of a message: it is binary.
@@ -355,6 +362,8 @@ type TailEvent struct {
 	Code int `json:"code,omitempty"`
 	// Of a close.
 	Reason string `json:"reason,omitempty"`
+	// Of a close: what ended the connection, such as "peer_closed".
+	Cause string `json:"cause,omitempty"`
 	// Of a failure.
 	Error string `json:"error,omitempty"`
 	// How long the handler took.

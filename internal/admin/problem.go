@@ -23,6 +23,7 @@ var statuses = map[string]int{
 	CodeNoCanary:          http.StatusConflict,
 	CodeNoPrevious:        http.StatusConflict,
 	CodeShare:             http.StatusConflict,
+	CodeClosing:           http.StatusConflict,
 	CodeTooLarge:          http.StatusRequestEntityTooLarge,
 	CodeRefused:           http.StatusUnprocessableEntity,
 	CodeTooManyRequests:   http.StatusTooManyRequests,
@@ -49,6 +50,15 @@ var codes = []struct {
 	{host.ErrNoCanary, CodeNoCanary},
 	{host.ErrNoPrevious, CodeNoPrevious},
 	{host.ErrShare, CodeShare},
+	{host.ErrUnknownConn, CodeUnknownConnection},
+	{host.ErrConnClosing, CodeClosing},
+	{host.ErrQueueFull, CodeQueueFull},
+	{host.ErrTooBig, CodeTooLarge},
+	{host.ErrNotUTF8, CodeInvalid},
+	{host.ErrCloseCode, CodeInvalid},
+	{host.ErrTopicName, CodeInvalid},
+	{host.ErrTailOptions, CodeInvalid},
+	{host.ErrTooManyTails, CodeTooManyRequests},
 }
 
 // problemOf is err as it is answered.

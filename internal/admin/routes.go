@@ -67,7 +67,7 @@ var (
 
 // routes is the table of the API.
 func routes() []route {
-	return slices.Concat(routesOfServer, routesOfModules)
+	return slices.Concat(routesOfServer, routesOfModules, routesOfConnections, routesOfTopics, routesOfTail)
 }
 
 var routesOfServer = []route{
