@@ -35,9 +35,9 @@ type Problem struct {
 	Detail string `json:"detail"`
 	// What is wrong, for programs.
 	Code string `json:"code"`
-	// Of "refused": how far a module came: "signature", "admission", "compile", "start", "self_test" or "init".
+	// Of "refused" and "older": how far a module came: "signature", "admission", "compile", "start", "self_test" or "init".
 	Stage string `json:"stage,omitempty"`
-	// Of "refused": every reason that was found.
+	// Of "refused" and "older": every reason that was found.
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -55,6 +55,7 @@ const (
 	CodeUnknownConnection = "unknown_connection" // 404
 	CodeMethodNotAllowed  = "method_not_allowed" // 405
 	CodeConflict          = "conflict"           // 409: somebody else was faster
+	CodeOlder             = "older"              // 409: a newer version of the module was loaded before
 	CodeNoCanary          = "no_canary"          // 409
 	CodeNoPrevious        = "no_previous"        // 409
 	CodeShare             = "share"              // 409: a canary's share only grows
@@ -201,7 +202,7 @@ type Refusal struct {
 	Digest string `json:"digest"`
 	// Why.
 	Detail string `json:"detail"`
-	// How far it came, as in Problem.
+	// How far it came, as in Problem; "read" if its file could not be read.
 	Stage string `json:"stage"`
 	// Where it came from: "file" or "api".
 	Source string `json:"source"`

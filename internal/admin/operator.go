@@ -54,12 +54,16 @@ type Upload struct {
 
 // RefusedError says why something is not taken: a module, or a configuration.
 type RefusedError struct {
-	// Stage is how far a module came: "admission" (format, imports, capabilities,
-	// bounds), "compile", "start", "init", or "self_test". Empty for a configuration.
+	// Stage is how far a module came, as in Problem. Empty for a configuration.
 	Stage string
 	// Problems are all that was found, at least one.
 	Problems []string
+	// Cause is the error that says so; may be nil.
+	Cause error
 }
 
 // Error is all of it in one line.
 func (e *RefusedError) Error() string { return strings.Join(e.Problems, "; ") }
+
+// Unwrap returns Cause.
+func (e *RefusedError) Unwrap() error { return e.Cause }

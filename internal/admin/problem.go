@@ -20,6 +20,7 @@ var statuses = map[string]int{
 	CodeUnknownConnection: http.StatusNotFound,
 	CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
 	CodeConflict:          http.StatusConflict,
+	CodeOlder:             http.StatusConflict,
 	CodeNoCanary:          http.StatusConflict,
 	CodeNoPrevious:        http.StatusConflict,
 	CodeShare:             http.StatusConflict,
@@ -67,7 +68,11 @@ func problemOf(err error) *Problem {
 		return p
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		p := problem(CodeRefused, refused.Error())
+		code := CodeRefused
+		if errors.Is(err, host.ErrOlder) {
+			code = CodeOlder
+		}
+		p := problem(code, refused.Error())
 		p.Stage, p.Problems = refused.Stage, refused.Problems
 		return p
 	}

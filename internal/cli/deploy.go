@@ -100,8 +100,10 @@ func (f *follower) deploy(ctx context.Context, u admin.Upload) (admin.Deployed, 
 	if u.Latest != 0 && u.Latest != latest {
 		return admin.Deployed{}, fmt.Errorf("module %q: %w: the latest is %d, not %d", u.Module, host.ErrConflict, latest, u.Latest)
 	}
-	file, err := m.Host(u.Module, u.Wasm) // as the file would have it
+	file, err := m.Trusted(u.Module, u.Wasm) // as the file would have it
 	if err != nil {
+		err = refusalOf(err)
+		f.refuse(u.Module, "api", digestOf(u.Wasm), err)
 		return admin.Deployed{}, err
 	}
 	asked := file

@@ -14,6 +14,7 @@ import (
 	"weir/host"
 	"weir/internal/admin"
 	"weir/internal/config"
+	"weir/internal/sign"
 	"weir/runtime"
 )
 
@@ -111,6 +112,8 @@ func refusalOf(err error) error {
 	switch {
 	case errors.Is(err, host.ErrConflict), errors.Is(err, host.ErrUnknownModule), errors.Is(err, runtime.ErrClosed):
 		return err
+	case errors.Is(err, sign.ErrUnsigned), errors.Is(err, sign.ErrSignature), errors.Is(err, host.ErrOlder):
+		return &admin.RefusedError{Stage: "signature", Problems: []string{err.Error()}, Cause: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && !isTrap(err):
 		return fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	}
