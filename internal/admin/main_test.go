@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // patience ends a test that hangs. Nothing waits for it to pass.
 const patience = 30 * time.Second
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -35,27 +35,30 @@ func check(t *testing.T, err error) {
 }
 
 // subject is a real server that echoes on /echo, and what it stands on.
-func subject(t *testing.T) Subject {
+func subject(t testing.TB) Subject {
 	t.Helper()
 	wasm, err := os.ReadFile("../../examples/echo-c/echo.wasm")
 	check(t, err)
 	return subjectOf(t, host.Module{Name: "echo", Wasm: wasm})
 }
 
-// subjectOf is subject with another module of the name echo.
-func subjectOf(t *testing.T, m host.Module) Subject {
+// subjectOf is a real server of one module, which is on /echo if no route is given.
+func subjectOf(t testing.TB, m host.Module, routes ...host.Route) Subject {
 	t.Helper()
 	engine, err := runtime.NewEngine(runtime.Options{Jail: "off"})
 	check(t, err)
 	poller, err := netpoll.Open(netpoll.Options{})
 	check(t, err)
 	workers := pool.New(pool.Options{})
+	if len(routes) == 0 {
+		routes = []host.Route{{Path: "/echo", Module: m.Name}}
+	}
 	server, err := host.New(host.Options{
 		Server: host.ServerOptions{Listen: []string{"127.0.0.1:0"}},
-		Routes: []host.Route{{Path: "/echo", Module: "echo"}},
+		Routes: routes,
 	}, host.Deps{Engine: engine, Poller: poller, Pool: workers, TimeHandlers: true})
 	check(t, err)
-	check(t, server.Load(t.Context(), m))
+	check(t, server.Load(context.Background(), m))
 	check(t, server.Listen())
 	t.Cleanup(func() {
 		check(t, server.Close())

@@ -102,8 +102,9 @@ func tailEventOf(ev host.TailEvent) TailEvent {
 // beginningOfText is a text that may be cut within its last character.
 func beginningOfText(p []byte) (string, bool) {
 	for cut := range min(len(p), utf8.UTFMax-1) + 1 {
-		if utf8.Valid(p[:len(p)-cut]) {
-			return string(p[:len(p)-cut]), true
+		begin, end := p[:len(p)-cut], p[len(p)-cut:]
+		if utf8.Valid(begin) && (cut == 0 || !utf8.FullRune(end)) {
+			return string(begin), true
 		}
 	}
 	return "", false

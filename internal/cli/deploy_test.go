@@ -502,3 +502,22 @@ func TestSecretsAreToldNowhere(t *testing.T) {
 	}
 	d.stop()
 }
+
+func TestOnlySignedUploadsTakeOver(t *testing.T) {
+	first, second := versions(t)
+	keys := t.TempDir()
+	key, public := signer(t, keys, "team.key")
+	d, _, _ := serveDesk(t, signWith(t, key, first, "5"), strings.Replace(followedSite, "{path: chat.wasm", "{signers: ['"+public+"'], path: chat.wasm", 1))
+	if p := d.refused("PUT", "/v1/modules/chat", second); p.Code != "refused" || p.Stage != "signature" || !strings.Contains(p.Detail, "not signed") {
+		t.Errorf("%+v", p)
+	}
+	if p := d.refused("PUT", "/v1/modules/chat", signWith(t, key, second, "4")); p.Code != "older" || p.Status != 409 {
+		t.Errorf("%+v", p)
+	}
+	var done admin.Deployed
+	d.get(&done, "PUT", "/v1/modules/chat", signWith(t, key, second, "6"))
+	if done.Generation != 2 {
+		t.Errorf("%+v", done)
+	}
+	d.stop()
+}
