@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"weir/host"
 )
@@ -72,7 +73,7 @@ func problemOf(err error) *Problem {
 		if errors.Is(err, host.ErrOlder) {
 			code = CodeOlder
 		}
-		p := problem(code, refused.Error())
+		p := problem(code, inWords(refused))
 		p.Stage, p.Problems = refused.Stage, refused.Problems
 		return p
 	}
@@ -81,11 +82,17 @@ func problemOf(err error) *Problem {
 	}
 	for _, known := range codes {
 		if errors.Is(err, known.err) {
-			return problem(known.code, err.Error())
+			return problem(known.code, inWords(err))
 		}
 	}
-	return problem(CodeFailed, err.Error())
+	return problem(CodeFailed, inWords(err))
 }
+
+// packages are those whose names begin the texts of their errors.
+var packages = strings.NewReplacer("host: ", "", "admin: ", "", "runtime: ", "", "sign: ", "")
+
+// inWords is an error for people who know weir from outside.
+func inWords(err error) string { return packages.Replace(err.Error()) }
 
 // deny answers with a problem.
 func deny(w http.ResponseWriter, code, detail string) { answerProblem(w, problem(code, detail)) }
@@ -109,10 +116,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 // quoted is a text that somebody has sent, short enough to be told.
-func quoted(s string) string {
+func quoted(s string) string { return strconv.Quote(short(s)) }
+
+func short(s string) string {
 	const most = 100
 	if len(s) > most {
 		s = s[:most] + "…"
 	}
-	return strconv.Quote(s)
+	return s
 }

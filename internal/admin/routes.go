@@ -175,9 +175,10 @@ func (c *call) tell(rt route, err error) {
 	if rt.data {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{slog.String("asked", rt.asked), slog.String("path", c.r.URL.Path), slog.String("remote", remoteOf(c.r))}
+	attrs := []slog.Attr{slog.String("asked", rt.asked), slog.String("path", short(c.r.URL.Path)), slog.String("remote", remoteOf(c.r))}
 	if err != nil {
-		attrs = append(attrs, slog.String("refused", problemOf(err).Code), slog.String("err", err.Error()))
+		p := problemOf(err)
+		attrs = append(attrs, slog.String("refused", p.Code), slog.String("err", p.Detail))
 	}
 	c.l.logger.LogAttrs(context.WithoutCancel(c.r.Context()), level, "admin request", attrs...)
 }

@@ -37,6 +37,7 @@ func (c *call) stream() *stream {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(http.StatusOK)
+	s.failed = c.r.Method == http.MethodHead // who wants no lines
 	return s
 }
 

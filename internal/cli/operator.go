@@ -113,7 +113,7 @@ func refusalOf(err error) error {
 	case errors.Is(err, host.ErrConflict), errors.Is(err, host.ErrUnknownModule), errors.Is(err, runtime.ErrClosed):
 		return err
 	case errors.Is(err, sign.ErrUnsigned), errors.Is(err, sign.ErrSignature), errors.Is(err, host.ErrOlder):
-		return &admin.RefusedError{Stage: "signature", Problems: []string{err.Error()}, Cause: err}
+		return &admin.RefusedError{Stage: "signature", Problems: []string{strings.ReplaceAll(strings.ReplaceAll(err.Error(), "host: ", ""), "sign: ", "")}, Cause: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && !isTrap(err):
 		return fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	}
