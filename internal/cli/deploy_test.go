@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -360,13 +361,97 @@ func TestAnUploadMayReplaceItsFile(t *testing.T) {
 		t.Errorf("it left %q", left)
 	}
 
-	if os.Geteuid() != 0 { // whom modes do not stop
-		must(t, os.Chmod(folder, 0o500))
-		if p := d.refused("PUT", "/v1/modules/chat?persist=true", second); p.Code != "failed" || !strings.Contains(p.Detail, "permission denied") {
-			t.Errorf("%+v", p)
-		}
-		must(t, os.Chmod(folder, 0o700))
+	d.stop()
+}
+
+func TestAnUploadReplacesWhatALinkLeadsTo(t *testing.T) {
+	first, second := versions(t)
+	d, folder, _ := serveDesk(t, first, followedSite)
+	file, real := filepath.Join(folder, "chat.wasm"), filepath.Join(t.TempDir(), "real.wasm")
+	must(t, os.Rename(file, real), os.Symlink(real, file))
+	d.get(new(admin.Deployed), "PUT", "/v1/modules/chat?persist", second)
+	if got, err := os.ReadFile(real); err != nil || !bytes.Equal(got, second) {
+		t.Errorf("it holds %d bytes, %v", len(got), err)
 	}
+	if info, err := os.Lstat(file); err != nil || info.Mode().Type() != os.ModeSymlink {
+		t.Errorf("the link is %v, %v", info, err)
+	}
+	d.stop()
+}
+
+func TestAnUploadWhoseFileCannotBeWrittenChangesNothing(t *testing.T) {
+	first, second := versions(t)
+	d, folder, _ := serveDesk(t, first, followedSite)
+	ws := d.dial("/")
+	must(t, os.RemoveAll(folder))
+	if p := d.refused("PUT", "/v1/modules/chat?persist=true", second); p.Code != "failed" || !strings.Contains(p.Detail, "no such file") {
+		t.Errorf("%+v", p)
+	}
+	echo(t, ws, "still here")
+	if m := d.module(); m.Generation != 1 {
+		t.Errorf("%+v", m)
+	}
+	ws.Close()
+	d.stop()
+}
+
+func TestAServerThatStopsTakesNothing(t *testing.T) {
+	f := newFollower(&Env{}, &site{}, nil)
+	close(f.ended)
+	_, err := f.Deploy(t.Context(), admin.Upload{Module: "chat"})
+	if !errors.Is(err, admin.ErrUnavailable) || !errors.Is(f.Persist(t.Context(), "chat"), admin.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := f.Reload(t.Context()); !errors.Is(err, admin.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever is asked at once, of the API and by the files, a server goes on, and what
+// was said last holds.
+func TestUploadsFilesAndReloadsMeet(t *testing.T) {
+	first, second := versions(t)
+	d, folder, _ := serveDesk(t, first, followedSite)
+	ws := d.dial("/")
+	file, another := filepath.Join(folder, "chat.wasm"), filepath.Join(folder, "weir.yaml")
+	const rounds = 8
+	var wg sync.WaitGroup
+	for _, act := range []func(n int){
+		func(n int) {
+			d.ask("PUT", "/v1/modules/chat"+[]string{"", "?canary=50", "?persist=true"}[n%3], [][]byte{first, second}[n%2])
+		},
+		func(n int) {
+			d.ask("POST", "/v1/modules/chat/"+[]string{"promote", "rollback", "promote?persist=true"}[n%3], nil)
+		},
+		func(n int) {
+			must(t, os.WriteFile(file+".new", [][]byte{first, second}[n%2], 0o644), os.Rename(file+".new", file))
+		},
+		func(n int) {
+			write(t, another, []byte(followedSite+fmt.Sprintf("drain: {spread: %ds}\n", 1+n)))
+			d.ask("POST", "/v1/config/reload", nil)
+		},
+		func(n int) {
+			d.ask("GET", "/v1/modules", nil)
+			d.ask("GET", "/v1/config", nil)
+			echo(t, ws, fmt.Sprint("meanwhile ", n))
+		},
+	} {
+		wg.Go(func() { // ends after its rounds
+			for n := range rounds {
+				act(n)
+			}
+		})
+	}
+	wg.Wait()
+	var done admin.Deployed
+	d.get(&done, "PUT", "/v1/modules/chat?persist=true&canary=0", second)
+	d.get(new(admin.Reload), "POST", "/v1/config/reload", nil)
+	m := d.module()
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, second) || m.Digest != digestOf(second) || m.Generation != done.Generation || m.Canary != nil {
+		t.Errorf("after %+v it serves %+v, and the file holds %d bytes, %v", done, m, len(got), err)
+	}
+	echo(t, ws, "after all")
+	ws.Close()
 	d.stop()
 }
 
