@@ -220,8 +220,8 @@ func ruling(server *host.Server, module string) (stable, canary host.Generation)
 // load makes the next generation, and remembers what a rollback would return to.
 func (d *deployment) load(ctx context.Context, server *host.Server, m host.Module) (host.Reloaded, error) {
 	before, wasUp := d.served, d.uploaded
-	if d.before != nil && digestOf(d.code(server, m.Name)) == digestOf(d.before.module.Wasm) {
-		before, wasUp = *d.before, d.wasUp // a canary that gives way, or what was rolled back
+	if d.isBefore(server, m.Name) {
+		before, wasUp = *d.before, d.wasUp // the other is a canary that gives way, or was rolled back
 	}
 	done, err := d.served.load(ctx, server, m)
 	if err == nil {
@@ -230,15 +230,24 @@ func (d *deployment) load(ctx context.Context, server *host.Server, m host.Modul
 	return done, err
 }
 
-// code is what serves all but a canary's share: what was loaded last, or, when that
-// is a canary or was rolled back, what was there before.
-func (d *deployment) code(server *host.Server, module string) []byte {
-	if d.before != nil {
-		if stable, _ := ruling(server, module); stable.Digest == digestOf(d.before.module.Wasm) {
-			return d.before.module.Wasm
-		}
+// code is what serves all but a canary's share, and whether that was uploaded: what
+// was loaded last, or, when that is a canary or was rolled back, what was there
+// before.
+func (d *deployment) code(server *host.Server, module string) (wasm []byte, uploaded bool) {
+	if d.isBefore(server, module) {
+		return d.before.module.Wasm, d.wasUp
 	}
-	return d.module.Wasm
+	return d.module.Wasm, d.uploaded
+}
+
+// isBefore reports whether the current generation is of what was there before the
+// last load.
+func (d *deployment) isBefore(server *host.Server, module string) bool {
+	if d.before == nil {
+		return false
+	}
+	stable, _ := ruling(server, module)
+	return stable.Digest == digestOf(d.before.module.Wasm) && stable.Digest != digestOf(d.module.Wasm)
 }
 
 // settle forgets an upload that was rolled back: what its file holds is compared
@@ -250,7 +259,7 @@ func (d *deployment) settle(server *host.Server, module string) {
 	}
 	stable, canary := ruling(server, module)
 	d.generation = stable.Number
-	isBack := canary.Number == 0 && stable.Digest == digestOf(d.before.module.Wasm) && stable.Digest != digestOf(d.module.Wasm)
+	isBack := canary.Number == 0 && d.isBefore(server, module)
 	if isBack && d.uploaded {
 		d.module, d.uploaded = d.before.module, d.wasUp
 		d.before = nil

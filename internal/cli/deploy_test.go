@@ -315,6 +315,21 @@ func TestAnUploadHoldsUntilItsFileChanges(t *testing.T) {
 	d.stop()
 }
 
+// A canary was judged under the settings that were there: others end it, and who
+// wants it sends it again.
+func TestSettingsThatChangeEndAnUploadedCanary(t *testing.T) {
+	first, second := versions(t)
+	d, folder, _ := serveDesk(t, first, followedSite)
+	d.get(new(admin.Deployed), "PUT", "/v1/modules/chat?canary=10", second)
+	write(t, filepath.Join(folder, "weir.yaml"), []byte(strings.Replace(followedSite, "{path: chat.wasm", "{instances: 3, path: chat.wasm", 1)))
+	d.stderr.waitFor(t, "module reloaded", 2)
+	m := d.module()
+	if m.Digest != digestOf(first) || m.Source != "file" || m.Canary != nil || m.Generations[1].Digest != digestOf(first) || m.Generations[2].Why != "another generation came" {
+		t.Errorf("%+v", m)
+	}
+	d.stop()
+}
+
 func TestAnUploadMayReplaceItsFile(t *testing.T) {
 	first, second := versions(t)
 	d, folder, hangups := serveDesk(t, first, followedSite)

@@ -247,10 +247,13 @@ func (f *follower) follow(ctx context.Context, name string, m config.Module, for
 	fromFile := forced || s != nil && s.fromFile || m.Reload != config.ReloadOnSignal && (found || !now.uploaded)
 	var asked host.Module
 	var err error
+	uploaded := false
 	if fromFile {
 		asked, err = f.readModule(name, m)
 	} else {
-		asked, err = m.Host(name, now.code(f.server, name))
+		var wasm []byte
+		wasm, uploaded = now.code(f.server, name)
+		asked, err = m.Host(name, wasm)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -290,7 +293,7 @@ func (f *follower) follow(ctx context.Context, name string, m config.Module, for
 		f.refuse(name, "file", digestOf(s.module.Wasm), refusalOf(err))
 		return false
 	}
-	f.holds(name, now, now.uploaded && !fromFile)
+	f.holds(name, now, uploaded)
 	delete(f.seen, name)
 	return false
 }
