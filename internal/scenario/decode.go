@@ -559,10 +559,13 @@ func (l *loader) assert(n *config.Node, key string) action {
 	if metrics := n.Get("metrics"); metrics != nil {
 		for i, k := range metrics.Keys {
 			name := textOf(k)
-			if !knownMetric(name) {
+			if !knownMetric(name, l.file.modules) && !(strings.HasPrefix(name, appPrefix) && len(l.file.modules) == 0) { // they have mistakes
 				h := hint(name, metricNames())
-				if h == "" {
-					h = "; there are " + strings.Join(metricNames(), ", ") + " and closes.CAUSE"
+				switch {
+				case strings.HasPrefix(name, appPrefix):
+					h = "; no module declares it (modules.NAME.metrics)"
+				case h == "":
+					h = "; there are " + strings.Join(metricNames(), ", ") + ", closes.CAUSE and app.NAME"
 				}
 				l.at(k, key+".metrics", "unknown metric %q%s", name, h)
 			}

@@ -310,7 +310,7 @@ var (
 			{name: "topics", doc: "How many members each topic has.", shape: mapOf("a mapping from topics to numbers", &shape{is: "a number", leaf: whole(0, 1<<32)})},
 			{name: "connections", doc: "How many connections are open.", shape: &shape{is: "a number", leaf: whole(0, 1<<32)}},
 			{name: "state", doc: "The state that the handler has given each connection.", shape: mapOf("a mapping from clients to states", stateShape)},
-			{name: "metrics", doc: "Counters of the server: " + strings.Join(metricNames(), ", ") + ", and closes.CAUSE.",
+			{name: "metrics", doc: "Counters of the server: " + strings.Join(metricNames(), ", ") + ", closes.CAUSE, and app.NAME, which a module declares (modules.NAME.metrics).",
 				shape: mapOf("a mapping from metrics to numbers", &shape{is: "a number", leaf: whole(0, 1<<62)})},
 		}}
 

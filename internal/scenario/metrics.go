@@ -30,7 +30,11 @@ var metrics = []struct {
 	{"outbound_bytes", func(s host.Stats) int { return int(s.OutboundBytes) }},
 }
 
-const closesPrefix = "closes."
+// Prefixes of what has names of its own: causes, and what modules declare.
+const (
+	closesPrefix = "closes."
+	appPrefix    = "app."
+)
 
 func metricNames() []string {
 	names := make([]string, len(metrics))
@@ -40,12 +44,29 @@ func metricNames() []string {
 	return names
 }
 
-func knownMetric(name string) bool {
+// knownMetric reports whether there is a figure of that name, given the modules
+// that are served.
+func knownMetric(name string, modules []host.Module) bool {
+	if own, ok := strings.CutPrefix(name, appPrefix); ok {
+		return slices.ContainsFunc(modules, func(m host.Module) bool { _, declared := m.Metrics[own]; return declared })
+	}
 	return strings.HasPrefix(name, closesPrefix) || slices.Contains(metricNames(), name)
 }
 
-// metric is the figure of a known name.
-func metric(s host.Stats, name string) int {
+// metric is the figure of a known name. What modules declare is added up, unless
+// one of them is named.
+func metric(s host.Stats, module, name string) int {
+	if own, ok := strings.CutPrefix(name, appPrefix); ok {
+		sum := 0
+		for served, m := range s.Modules {
+			for _, v := range m.Metrics {
+				if v.Name == own && (module == "" || module == served) {
+					sum += int(v.Value)
+				}
+			}
+		}
+		return sum
+	}
 	if cause, ok := strings.CutPrefix(name, closesPrefix); ok {
 		return int(s.Closes[cause])
 	}

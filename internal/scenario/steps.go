@@ -450,7 +450,7 @@ func (a assert) do(r *runner, at *placed) *Failure {
 		compare("connections", a.connections, st.Open)
 	}
 	for _, m := range a.metrics {
-		compare(m.name, m.n, metric(st, m.name))
+		compare(m.name, m.n, metric(st, a.module, m.name))
 	}
 	var clients []string
 	for _, s := range a.states {
