@@ -27,6 +27,14 @@
 // pool's connections follow with their next turn, other cells each by itself and
 // with what its instance has saved (carry.go).
 //
+// # Who reaches in from outside
+//
+// Whoever holds a Server may list connections and topics, send, close and publish
+// (connections.go, topics.go): any goroutine is as good as another lane for the
+// ways of write.go and rooms.go. A listing looks at one connection at a time and
+// is true of no single moment. A tail (tail.go) shows what happens; a turn looks
+// once whether there is one, and never waits for it.
+//
 // # Who owns which field
 //
 // Fields of Conn under "the lane" belong to the goroutine that has the lane.
