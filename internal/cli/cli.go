@@ -23,6 +23,8 @@ type Env struct {
 	Environ []string  // "NAME=value"
 	// Terminal says that Stderr is a terminal; the log is text then.
 	Terminal bool
+	// StdoutTerminal says that Stdout is one; tables have colours then.
+	StdoutTerminal bool
 	// Signals delivers what asks the process to stop. The first one drains, the
 	// second one ends at once. nil means that none come.
 	Signals <-chan os.Signal
@@ -68,7 +70,8 @@ See it work:        weir demo
 Write a handler:    weir new chat --lang go
 Test it:            weir test
 Serve a handler:    weir serve handler.wasm
-Serve a whole site: weir serve --config weir.yaml`
+Serve a whole site: weir serve --config weir.yaml
+Look after it:      weir status`
 
 func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
@@ -97,12 +100,17 @@ func newRoot(env *Env) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start here:"},
 		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "operate", Title: "Operate a server that runs:"},
 		&cobra.Group{ID: "clients", Title: "Clients:"},
 		&cobra.Group{ID: "other", Title: "Other:"},
 	)
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
-	root.AddCommand(newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newSign(env), newServe(env), newConfig(env), newDoctor(env), newConnect(env), newBench(env), newReplay(env), newVersion(env), newTranspile(env))
+	root.AddCommand(
+		newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newSign(env), newServe(env), newConfig(env), newDoctor(env),
+		newStatus(env), newModule(env), newConn(env), newTopic(env), newTail(env), newLogs(env),
+		newConnect(env), newBench(env), newReplay(env), newVersion(env), newTranspile(env),
+	)
 	return root
 }
 

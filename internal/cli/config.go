@@ -36,7 +36,7 @@ func newConfig(env *Env) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigInit(env), newConfigShow(env), newConfigCheck(env), newConfigExplain(env), newConfigSchema(env))
+	cmd.AddCommand(newConfigInit(env), newConfigShow(env), newConfigCheck(env), newConfigExplain(env), newConfigSchema(env), newConfigReload(env))
 	return cmd
 }
 
@@ -109,21 +109,34 @@ func (c *configuration) read() (*config.Reading, error) {
 
 const configShowLong = `Prints the configuration in effect, defaults filled in. With --origin every value tells where
 it comes from: a place in a file, a variable, a flag, or the default. Secrets are not
-shown: a text that refers to a file or a variable stands as it was written.`
+shown: a text that refers to a file or a variable stands as it was written.
+
+With --running, it is the configuration that a running server has in effect, as its admin
+API tells it.`
 
 func newConfigShow(env *Env) *cobra.Command {
 	c := configuration{env: env}
-	var origin bool
+	var origin, running bool
 	var output string
+	var admin adminFlags
 	cmd := &cobra.Command{
 		Use:     "show [KEY]",
 		Short:   "print the configuration in effect",
-		Long:    configShowLong,
-		Example: "  weir config show --origin\n  weir config show websocket -o json",
+		Long:    configShowLong + adminFlagsHelp,
+		Example: "  weir config show --origin\n  weir config show websocket -o json\n  weir config show --running",
 		Args:    atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "yaml" && output != "json" {
 				return usage("-o %s: write yaml or json", output)
+			}
+			switch {
+			case running && origin:
+				return usage("a server does not tell where its values come from: give either --running or --origin")
+			case running:
+				admin.source = c.flags
+				return showRunning(cmd.Context(), env, &admin, strings.Join(args, ""), output)
+			case admin.address != "" || admin.tokenFile != "":
+				return usage("--admin and --token-file are for --running")
 			}
 			r, err := c.read()
 			if err != nil {
@@ -156,7 +169,9 @@ func newConfigShow(env *Env) *cobra.Command {
 		},
 	}
 	c.flags.registerSource(cmd.Flags())
+	admin.registerAddress(cmd.Flags())
 	cmd.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
+	cmd.Flags().BoolVar(&running, "running", false, "of a server that runs, instead of the files here")
 	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "`FORM` of the output: yaml or json")
 	cmd.ValidArgsFunction = completeKeys
 	return cmd

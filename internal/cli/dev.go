@@ -120,11 +120,7 @@ type development struct {
 
 func newDevelopment(env *Env, folder string, f devFlags) *development {
 	d := &development{env: env, folder: folder, flags: f, after: time.After, modules: map[string]*served{}}
-	colour := env.Terminal && !slices.ContainsFunc(env.Environ, func(v string) bool {
-		value, ok := strings.CutPrefix(v, "NO_COLOR=")
-		return ok && value != "" // https://no-color.org
-	})
-	d.logger = newDevLogger(env.Stderr, &d.level, colour)
+	d.logger = newDevLogger(env.Stderr, &d.level, colours(env, env.Terminal))
 	d.builder = builder{env: env, folder: folder, flags: f.compiler}
 	d.page = playgroundHandler(d.playgroundInfo)
 	return d
@@ -458,12 +454,8 @@ func (d *development) swapped(name string, out buildOutcome, done host.Reloaded)
 			parts = append(parts, "build "+millis(b.Took))
 		}
 	}
-	kept := openWebSockets(d.server.Stats())
-	connections := "connections"
-	if kept == 1 {
-		connections = "connection"
-	}
-	parts = append(parts, "compile "+millis(done.Load), "swap "+millis(done.Swap), fmt.Sprintf("%d %s kept", kept, connections))
+	kept := count(int(openWebSockets(d.server.Stats())), "connection")
+	parts = append(parts, "compile "+millis(done.Load), "swap "+millis(done.Swap), kept+" kept")
 	return strings.Join(parts, " · ")
 }
 

@@ -19,14 +19,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/host"
+	"weir/internal/admin"
 	"weir/runtime"
 )
 
 const doctorLong = `Looks at this machine: which languages handlers can be written in here, what is missing
-for the others and how to get it, and what the machine lets a server have.
+for the others and how to get it, and what the machine lets a server have. Where --admin or
+the configuration here (admin.listen) names a server, it says how that one is, too.
 
--o json prints {"languages": […], "system": {…}}; whatever cannot be used has a "problem" and
-its "cure". Exit codes: 0 at least one language can be built, 1 none can.`
+-o json prints {"languages": […], "system": {…}, "server": {…}}; whatever cannot be used has a
+"problem" and its "cure". Exit codes: 0 at least one language can be built, 1 none can.`
 
 // tool is something that a language is built with.
 type tool struct {
@@ -61,6 +63,15 @@ const maxProbe = 10 * time.Second
 type diagnosis struct {
 	Languages []languageDiagnosis `json:"languages"`
 	System    systemDiagnosis     `json:"system"`
+	Server    *serverDiagnosis    `json:"server,omitempty"` // null: none is named here
+}
+
+// serverDiagnosis is how the server is that the configuration names.
+type serverDiagnosis struct {
+	Admin   string        `json:"admin"`             // its admin address
+	Status  *admin.Status `json:"status,omitempty"`  // null when it does not tell
+	Problem string        `json:"problem,omitempty"` // empty when all is well
+	Cure    string        `json:"cure,omitempty"`
 }
 
 type languageDiagnosis struct {
@@ -96,6 +107,7 @@ type checkDiagnosis struct {
 
 func newDoctor(env *Env) *cobra.Command {
 	var form string
+	var f adminFlags
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		Short:   "say what works on this machine, and how to get the rest",
@@ -108,6 +120,9 @@ func newDoctor(env *Env) *cobra.Command {
 				return usage("-o %s: write text or json", form)
 			}
 			d := diagnose(cmd.Context(), env)
+			if err := d.lookAtServer(cmd.Context(), env, &f); err != nil {
+				return err
+			}
 			if form == "json" {
 				e := json.NewEncoder(env.Stdout)
 				e.SetIndent("", "  ")
@@ -120,8 +135,60 @@ func newDoctor(env *Env) *cobra.Command {
 			return d.verdict()
 		},
 	}
+	f.registerReach(cmd.Flags())
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "`FORM` of the output: text or json")
 	return cmd
+}
+
+// lookAtServer asks the server how it is, if one is named. What is wrong with it is
+// part of the diagnosis; the error is one of usage.
+func (d *diagnosis) lookAtServer(ctx context.Context, env *Env, f *adminFlags) error {
+	c, err := f.reach(env)
+	if err != nil {
+		if f.address != "" || f.tokenFile != "" || len(f.source.files) > 0 {
+			return err
+		}
+		return nil // no server is named, or `weir config check` says what is wrong
+	}
+	d.Server = &serverDiagnosis{Admin: c.shown}
+	ctx, stop := untilSignal(ctx, env)
+	defer stop()
+	var s admin.Status
+	if err := c.get(ctx, "status", "/v1/status", nil, &s); err != nil {
+		if isStopped(err) {
+			return err
+		}
+		_, why, _ := strings.Cut(err.Error(), ": ")
+		d.Server.Problem, d.Server.Cure, _ = strings.Cut(why, "; ")
+		return nil
+	}
+	d.Server.Status = &s
+	switch {
+	case s.Draining:
+		d.Server.Problem, d.Server.Cure = "it drains", "it ends when its connections have"
+	case !s.Ready:
+		d.Server.Problem, d.Server.Cure = "it is not ready", "`weir logs` says what it does"
+	case len(s.Config.Problems) > 0:
+		d.Server.Problem = "the last reload of its configuration was refused: " + strings.Join(s.Config.Problems, "; ")
+		d.Server.Cure = "`weir config check` says what is wrong, `weir config reload` tries again"
+	case len(s.Config.Kept) > 0:
+		d.Server.Problem = "its configuration has changed in what needs a restart: " + strings.Join(s.Config.Kept, ", ")
+		d.Server.Cure = "restart it"
+	}
+	d.forgiveListen(&s)
+	return nil
+}
+
+// forgiveListen takes back that an address is taken when the server has it.
+func (d *diagnosis) forgiveListen(s *admin.Status) {
+	for i, c := range d.System.Checks {
+		if c.Name != "listen" || c.Problem == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(c.Value); err == nil && slices.ContainsFunc(s.Listen, func(has string) bool { return strings.HasSuffix(has, ":"+port) }) {
+			d.System.Checks[i] = checkDiagnosis{Name: c.Name, Value: c.Value + ", which the running server has"}
+		}
+	}
 }
 
 // diagnose looks at everything. A tool that does not answer is a problem of its
@@ -294,5 +361,23 @@ func (d diagnosis) String() string {
 			fmt.Fprintf(&b, "           %-18s %s: %s\n", "", c.Problem, c.Cure)
 		}
 	}
+	if d.Server != nil {
+		d.Server.write(&b)
+	}
 	return b.String()
+}
+
+func (d *serverDiagnosis) write(b *strings.Builder) {
+	fmt.Fprintf(b, "\nserver at %s\n", d.Admin)
+	line := func(name, text string) { fmt.Fprintf(b, "           %-18s %s\n", name, text) }
+	if s := d.Status; s != nil {
+		line("version", s.Version)
+		line("state", stateOf(*s).text)
+		line("connections", strconv.Itoa(s.Connections))
+		line("modules", strings.Join(s.Modules, ", "))
+	}
+	if d.Problem != "" {
+		line("problem", printable(d.Problem))
+		line("", d.Cure)
+	}
 }

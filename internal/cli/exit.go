@@ -12,14 +12,15 @@ import (
 
 // Exit codes. They are part of the interface: scripts read them.
 const (
-	exitOK     = 0
-	exitFailed = 1  // the command failed, or was stopped at once by a second signal
-	exitUsage  = 2  // wrong usage, an invalid configuration, or a module that cannot be loaded
-	exitBuild  = 3  // a module does not build
-	exitPeer   = 5  // a server cannot be reached, or refuses the connection
-	exitBind   = 69 // an address cannot be bound (EX_UNAVAILABLE of sysexits.h)
-	exitBroken = 70 // what the server stands on has failed (EX_SOFTWARE)
-	exitBounds = 99 // a benchmark's threshold is crossed
+	exitOK      = 0
+	exitFailed  = 1  // the command failed, or was stopped at once by a second signal
+	exitUsage   = 2  // wrong usage, an invalid configuration, or a module that cannot be loaded
+	exitBuild   = 3  // a module does not build
+	exitRefused = 4  // a server refuses what it was asked for: a module, a conflict, a limit
+	exitPeer    = 5  // a server cannot be reached, or refuses the connection or the token
+	exitBind    = 69 // an address cannot be bound (EX_UNAVAILABLE of sysexits.h)
+	exitBroken  = 70 // what the server stands on has failed (EX_SOFTWARE)
+	exitBounds  = 99 // a benchmark's threshold is crossed
 )
 
 // exitError is an error with the exit code that it means.

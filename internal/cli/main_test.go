@@ -21,13 +21,12 @@ func TestMain(m *testing.M) {
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	os.Exit(Run(context.Background(), Env{
-		Args:     os.Args[1:],
-		Stdin:    os.Stdin,
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
-		Terminal: true,
-		Signals:  signals,
-		ReadFile: os.ReadFile,
-	}))
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	env := realEnv()
+	env.Args, env.Environ = os.Args[1:], os.Environ()
+	env.Stdin, env.Stdout, env.Stderr, env.Terminal = os.Stdin, os.Stdout, os.Stderr, true
+	env.Signals, env.Hangups = signals, hangups
+	env.CacheDir, _ = os.UserCacheDir() // an error means that there is none
+	os.Exit(Run(context.Background(), env))
 }
