@@ -1,8 +1,15 @@
 package cli
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -140,6 +147,56 @@ func TestWhereTheAdminAPIIsAndWithWhatToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certify writes a certificate for this machine that nobody has signed, and its key.
+func certify(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	must(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	must(t, err)
+	certificate, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	write(t, certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	write(t, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+	return certificate, key
+}
+
+func TestTheAdminAPIOverTLS(t *testing.T) {
+	certificate, key := certify(t)
+	address := freeAdminAddress(t)
+	env := realEnv()
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	write(t, file, []byte("admin: {listen: \""+address+"\", token: \""+strings.Repeat("x", 32)+"\", tls_cert: "+certificate+", tls_key: "+key+"}\n"+
+		"routes: [{path: /, static: .}]\n"))
+	s := serve(t, env, "serve", "-c", file, "--listen", "127.0.0.1:0")
+	if code, stdout, stderr := command(t, env, "status", "-c", file); code != 0 || !strings.HasPrefix(stdout, "state          ready\n") {
+		t.Errorf("with its configuration: exit code %d, said %q", code, stderr)
+	}
+	given := filepath.Join(t.TempDir(), "token")
+	write(t, given, []byte(strings.Repeat("x", 32)))
+	for want, address := range map[string]string{"its certificate is not trusted": "https://" + address, "is not the admin API": "http://" + address} {
+		code, _, stderr := command(t, env, "status", "--admin", address, "--token-file", given)
+		if code != 5 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, said %q", address, code, stderr)
+		}
+	}
+	s.stopped()
+}
+
+// freeAdminAddress is one that nobody has.
+func freeAdminAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, ln.Close())
+	return ln.Addr().String()
 }
 
 func TestAddressesOfAdminListeners(t *testing.T) {
