@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -28,7 +29,10 @@ import (
 //	<!-- run in: FOLDER -->    from here on in a copy of that folder of the repository
 //	<!-- first: COMMAND -->    what the reader has done before
 //	<!-- file: NAME -->        the block, of any language, is a file that the reader has
-var pagesOfCommands = []string{"README.md", "docs/*.md", "docs/languages/*.md"}
+//
+// Pages of examples and SDKs begin in a copy of the repository, others in an empty
+// folder.
+var pagesOfCommands = []string{"README.md", "docs/*.md", "docs/languages/*.md", "examples/*/README.md", "guest-sdk/*/README.md"}
 
 // block is a fenced block of a page.
 type block struct {
@@ -349,7 +353,7 @@ var firstWord = regexp.MustCompile(`(?:^|&&\s*|\|\s*)(?:[A-Z_]+=\S+\s+)*([A-Za-z
 func (r *reader) needsTools(command string) {
 	r.t.Helper()
 	for _, m := range firstWord.FindAllStringSubmatch(command, -1) {
-		if m[1] == "weir" || m[1] == "cd" {
+		if m[1] == "weir" || m[1] == "cd" || strings.HasPrefix(m[1], "./") { // what a page has built
 			continue
 		}
 		if _, err := exec.LookPath(m[1]); err != nil {
@@ -367,7 +371,7 @@ func copyRepository(t *testing.T, folder, to string) {
 	t.Helper()
 	inside := []string{""}
 	if folder == "." {
-		inside = []string{"examples", "guest-sdk"}
+		inside = []string{"examples", "guest-sdk", "internal/cli/demo"}
 	}
 	for _, f := range inside {
 		must(t, os.CopyFS(filepath.Join(to, f), os.DirFS(filepath.Join(repositoryRoot(t), folder, f))))
@@ -401,7 +405,9 @@ func pagesToRead(t *testing.T) map[string]string {
 }
 
 func TestWhatThePagesTellPeopleToTypeWorks(t *testing.T) {
-	for name, page := range pagesToRead(t) {
+	pages := pagesToRead(t)
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		page := pages[name]
 		blocks := slices.DeleteFunc(blocksOf(page), func(b block) bool {
 			_, notRun := b.mark("not run")
 			_, isFile := b.mark("file")
@@ -414,7 +420,11 @@ func TestWhatThePagesTellPeopleToTypeWorks(t *testing.T) {
 			if underRace || testing.Short() {
 				t.Skip("compilers take seconds, and what the race detector looks for is elsewhere")
 			}
+			t.Parallel() // each reader has a folder, processes and ports of its own
 			r := newReader(t)
+			if strings.HasPrefix(name, "examples/") || strings.HasPrefix(name, "guest-sdk/") { // read in a clone
+				copyRepository(t, ".", r.folder)
+			}
 			for _, b := range blocks {
 				r.follow(name, b)
 			}

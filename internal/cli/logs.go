@@ -130,10 +130,11 @@ func logLine(line []byte, colour bool) string {
 			more = append(more, fmt.Sprintf("%v=%s", key, text))
 		}
 	}
-	shown := fmt.Sprintf("%s  %-5s  %s", printable(when), printable(level), printable(message))
+	shown := fmt.Sprintf("%s  %-5s  %s", when, level, message)
 	if len(more) > 0 {
 		shown += "  " + strings.Join(more, " ")
 	}
+	shown = printable(shown) // guests have a say in it
 	if colour && (level == "ERROR" || level == "WARN") {
 		shown = redText + shown + plainText
 	}

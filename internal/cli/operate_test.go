@@ -11,8 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"github.com/gorilla/websocket"
+
+	"weir/internal/admin"
+	"weir/internal/config"
 )
 
 const chatModule = "demo/chat.wasm"
@@ -495,6 +499,28 @@ func TestMessagesOfAnOperatorMayBePiped(t *testing.T) {
 	if !slices.Equal(forms, []string{"text", "json", "ndjson"}) {
 		t.Errorf("the forms are %v", forms)
 	}
+}
+
+// What a server says is shown, whatever it is, and never moves the cursor.
+func FuzzLinesOfAServer(f *testing.F) {
+	f.Add([]byte(`{"time":"2026-01-02T03:04:05.006Z","level":"INFO","msg":"module loaded","module":"chat","gen":1}`))
+	f.Add([]byte(`{"kind":"status","dropped":7}`))
+	f.Add([]byte(`{"a":{"b":["\u001b[2J"]},"msg":1}`))
+	f.Add([]byte("{\"time\":\"x\x1b\",\"x\x7f y\":null"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		readStatus(line)
+		shown := logLine(line, false)
+		var e admin.TailEvent
+		if json.Unmarshal(line, &e) == nil {
+			shown += tailLine(e, false)
+		}
+		if strings.ContainsFunc(shown, unicode.IsControl) {
+			t.Errorf("%q is shown as %q", line, shown)
+		}
+		if s, err := settingOf("", "", line); err == nil {
+			config.YAML(s.Inside, false)
+		}
+	})
 }
 
 type zeros struct{}

@@ -171,7 +171,7 @@ func tailLine(e admin.TailEvent, colour bool) string {
 	}
 	switch e.Kind {
 	case "open":
-		parts = append(parts, e.Remote, printable(e.Path))
+		parts = append(parts, e.Remote, e.Path)
 	case "close":
 		parts = append(parts, fmt.Sprintf("%d (%s)", e.Code, closeName(e.Code)))
 	case "message", "send", "publish":
@@ -180,7 +180,7 @@ func tailLine(e admin.TailEvent, colour bool) string {
 			kind = "binary"
 		}
 		if e.Topic != "" {
-			parts = append(parts, printable(e.Topic))
+			parts = append(parts, e.Topic)
 		}
 		parts = append(parts, kind, sizeText(e.Size))
 		if e.Kind == "publish" {
@@ -190,12 +190,12 @@ func tailLine(e admin.TailEvent, colour bool) string {
 	if e.TookMS > 0 {
 		parts = append(parts, millisecondsText(e.TookMS))
 	}
-	for _, text := range []string{printable(e.Reason), printable(e.Cause), printable(e.Error), payloadOf(e)} {
+	for _, text := range []string{e.Reason, e.Cause, e.Error, payloadOf(e)} {
 		if text != "" {
 			parts = append(parts, text)
 		}
 	}
-	line := strings.Join(parts, "  ")
+	line := printable(strings.Join(parts, "  ")) // guests and clients have a say in it
 	if colour && e.Kind == "failure" {
 		line = redText + line + plainText
 	}
@@ -204,7 +204,7 @@ func tailLine(e admin.TailEvent, colour bool) string {
 
 // payloadOf is what is shown of a message, with … when that is not all of it.
 func payloadOf(e admin.TailEvent) string {
-	payload, shown := []byte(e.PayloadText), printable(e.PayloadText)
+	payload, shown := []byte(e.PayloadText), e.PayloadText
 	if data, err := base64.StdEncoding.DecodeString(e.PayloadBase64); err == nil && len(data) > 0 {
 		payload, shown = data, fmt.Sprintf("% x", data)
 	}
