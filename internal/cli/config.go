@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -126,10 +127,11 @@ func newConfigShow(env *Env) *cobra.Command {
 		Example: "  weir config show --origin\n  weir config show websocket -o json\n  weir config show --running",
 		Args:    atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "yaml" && output != "json" {
-				return usage("-o %s: write yaml or json", output)
-			}
 			switch {
+			case running && !slices.Contains([]string{"yaml", "text", "json", "ndjson"}, output):
+				return usage("-o %s: write yaml, json or ndjson", output)
+			case !running && output != "yaml" && output != "json":
+				return usage("-o %s: write yaml or json", output)
 			case running && origin:
 				return usage("a server does not tell where its values come from: give either --running or --origin")
 			case running:
@@ -172,7 +174,7 @@ func newConfigShow(env *Env) *cobra.Command {
 	admin.registerAddress(cmd.Flags())
 	cmd.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
 	cmd.Flags().BoolVar(&running, "running", false, "of a server that runs, instead of the files here")
-	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "`FORM` of the output: yaml or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "`FORM` of the output: yaml or json; with --running also ndjson, which is JSON in one line")
 	cmd.ValidArgsFunction = completeKeys
 	return cmd
 }

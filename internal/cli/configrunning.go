@@ -42,8 +42,11 @@ func showRunning(ctx context.Context, env *Env, f *adminFlags, key, form string)
 		}
 		shown, tree = []config.Setting{one}, one
 	}
-	if form == "json" {
+	switch form {
+	case "json":
 		return showJSON(env.Stdout, jsonOf(tree))
+	case "ndjson":
+		return printJSON(env.Stdout, jsonOf(tree))
 	}
 	_, err = env.Stdout.Write(config.YAML(shown, false))
 	return err

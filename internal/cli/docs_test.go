@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -32,7 +34,7 @@ import (
 //
 // Pages of examples and SDKs begin in a copy of the repository, others in an empty
 // folder.
-var pagesOfCommands = []string{"README.md", "docs/*.md", "docs/languages/*.md", "examples/*/README.md", "guest-sdk/*/README.md"}
+var pagesOfCommands = []string{"*.md", "docs/*.md", "docs/languages/*.md", "examples/*/README.md", "guest-sdk/*/README.md"}
 
 // block is a fenced block of a page.
 type block struct {
@@ -433,6 +435,30 @@ func TestWhatThePagesTellPeopleToTypeWorks(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestEveryPageWithCommandsIsOneOfThem(t *testing.T) {
+	root, read := repositoryRoot(t), pagesToRead(t)
+	must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		name, relErr := filepath.Rel(root, path)
+		if err != nil || relErr != nil {
+			return errors.Join(err, relErr)
+		}
+		if d.IsDir() {
+			if path != root && (strings.HasPrefix(d.Name(), ".") || slices.Contains([]string{"node_modules", "testdata", "target"}, d.Name())) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if _, ok := read[filepath.ToSlash(name)]; ok || filepath.Ext(name) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if slices.ContainsFunc(blocksOf(string(text)), block.isCommands) {
+			t.Errorf("nobody types the commands of %s; see pagesOfCommands", name)
+		}
+		return err
+	}))
 }
 
 func TestLinesOfAPage(t *testing.T) {

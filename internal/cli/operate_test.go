@@ -206,6 +206,10 @@ func TestEveryCommandOfAnOperator(t *testing.T) {
 		t.Errorf("got %q, %v", level, err)
 	}
 
+	if line := o.ok("config", "show", "--running", "log", "-o", "ndjson"); line != `{"format":"auto","level":"info"}`+"\n" {
+		t.Errorf("ndjson is %q", line)
+	}
+
 	prints(t, "conn close", o.ok("conn", "close", second, "--code", "4403", "--reason", "banned"), "closing connection "+second+" with 4403 (the application's own)")
 	for {
 		_, _, err := bob.ReadMessage()
