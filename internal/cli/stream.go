@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,17 +20,11 @@ const maxSilence = 15 * time.Second
 
 // stream asks for lines of JSON and gives each to line until line says that it has
 // enough, the stream ends or ctx does; begun is called first, once the server has
-// agreed (nil = nobody). silence is how long the server may say nothing; 0 = any time. It returns nil when line had enough or the
-// stream ended in order.
+// agreed (nil = nobody). silence is how long the server may say nothing; 0 = any
+// time. It returns nil when line had enough or the stream ended in order.
 func (c *adminClient) stream(ctx context.Context, r request, silence time.Duration, begun func(), line func([]byte) (enough bool, err error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	heard := func() {}
-	if silence > 0 {
-		timer := time.AfterFunc(silence, func() { cancel(fmt.Errorf("it has said nothing for %v", silence)) })
-		defer timer.Stop()
-		heard = func() { timer.Reset(silence) }
-	}
 	body, err := c.open(ctx, r)
 	if err != nil {
 		return err
@@ -40,8 +35,14 @@ func (c *adminClient) stream(ctx context.Context, r request, silence time.Durati
 	}
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxStreamLine)
-	for lines.Scan() {
-		heard()
+	scan := func() bool { // what this side takes to print is not the server's silence
+		if silence > 0 {
+			timer := time.AfterFunc(silence, func() { cancel(fmt.Errorf("it has said nothing for %v", silence)) })
+			defer timer.Stop()
+		}
+		return lines.Scan()
+	}
+	for scan() {
 		if len(lines.Bytes()) == 0 {
 			continue
 		}
@@ -49,7 +50,7 @@ func (c *adminClient) stream(ctx context.Context, r request, silence time.Durati
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := cmp.Or(lines.Err(), ctx.Err()); err != nil {
 		return c.unreachable(ctx, r.what, err)
 	}
 	return nil
