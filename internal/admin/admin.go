@@ -161,6 +161,14 @@ func (l *Listener) GeneratedToken() (token, file string) {
 	return l.options.Token, l.tokenFile
 }
 
+// SetToken makes token the one that the API asks for, from the next request on.
+// An empty one, and one where there is no API, change nothing.
+func (l *Listener) SetToken(token string) {
+	if l.guard != nil && token != "" {
+		l.guard.expect(token)
+	}
+}
+
 // Watch makes s what the Listener tells of. Its server must listen already, and
 // everything in s must stay until the Listener is closed.
 func (l *Listener) Watch(s Subject) { l.subject.Store(&s) }

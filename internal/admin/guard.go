@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +23,7 @@ const (
 
 // guard says who may call the API. Any goroutine.
 type guard struct {
-	token   [sha256.Size]byte
+	token   atomic.Pointer[[sha256.Size]byte]
 	hosts   map[string]bool // lower case, without ports
 	anyIP   bool            // it listens on all addresses of the machine
 	anyHost bool            // on a unix socket, to which no page's name leads
@@ -36,7 +37,8 @@ type guard struct {
 }
 
 func newGuard(token string, hosts []string, bound net.Addr, logger *slog.Logger) *guard {
-	g := &guard{token: sha256.Sum256([]byte(token)), hosts: map[string]bool{"localhost": true}, logger: logger, tries: wrongTokensBurst, filled: time.Now()}
+	g := &guard{hosts: map[string]bool{"localhost": true}, logger: logger, tries: wrongTokensBurst, filled: time.Now()}
+	g.expect(token)
 	for _, h := range hosts {
 		g.hosts[strings.ToLower(h)] = true
 	}
@@ -48,6 +50,12 @@ func newGuard(token string, hosts []string, bound net.Addr, logger *slog.Logger)
 		g.anyHost = true
 	}
 	return g
+}
+
+// expect makes token the right one.
+func (g *guard) expect(token string) {
+	sum := sha256.Sum256([]byte(token))
+	g.token.Store(&sum)
 }
 
 // admits answers what may not go on. open says that no token is asked for.
@@ -65,7 +73,7 @@ func (g *guard) admits(w http.ResponseWriter, r *http.Request, open bool) bool {
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	shown := sha256.Sum256([]byte(strings.TrimSpace(token))) // so that neither content nor length shows in the time it takes
-	right := subtle.ConstantTimeCompare(shown[:], g.token[:]) == 1
+	right := subtle.ConstantTimeCompare(shown[:], g.token.Load()[:]) == 1
 	switch {
 	case right && strings.EqualFold(scheme, "Bearer"):
 		return true

@@ -273,6 +273,25 @@ func TestATokenIsMadeForThisMachineAndKept(t *testing.T) {
 	}
 }
 
+func TestATokenIsExchanged(t *testing.T) {
+	l := listenWith(t, Options{Token: goodToken})
+	l.Watch(subject(t))
+	const next = "fedcba9876543210fedcba9876543210"
+	for _, step := range []struct{ set, right, wrong string }{{next, next, goodToken}, {"", next, goodToken}, {goodToken, goodToken, next}} {
+		l.SetToken(step.set)
+		for token, want := range map[string]int{step.right: 200, step.wrong: 401, "": 401} {
+			if status, _, _ := l.attempt(t, attempt{target: "/v1/status", header: bearer(token)}); status != want {
+				t.Errorf("after %q: %q is %d, want %d", step.set, token, status, want)
+			}
+		}
+	}
+	none := listenWith(t, Options{Listen: "0.0.0.0:0"})
+	none.SetToken(goodToken) // without TLS
+	if status, _, _ := none.attempt(t, attempt{target: "/x", header: bearer(goodToken)}); status != 404 || none.HasAPI() {
+		t.Errorf("%d", status)
+	}
+}
+
 func TestAConfiguredTokenIsNotKept(t *testing.T) {
 	cache := t.TempDir()
 	l := listenWith(t, Options{Token: goodToken, CacheDir: cache})

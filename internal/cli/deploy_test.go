@@ -558,6 +558,32 @@ func TestAConfigurationIsReadAgainAndShownThroughTheAPI(t *testing.T) {
 	d.stop()
 }
 
+func TestATokenInAFileIsExchanged(t *testing.T) {
+	first, _ := versions(t)
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "chat.wasm"), first)
+	write(t, filepath.Join(folder, "token"), []byte(planted+"\n"))
+	write(t, filepath.Join(folder, "weir.yaml"), []byte(followedSite+"admin: {listen: '127.0.0.1:0', token: '${file:token}'}\n"))
+	s, _ := serveFile(t, "--config", filepath.Join(folder, "weir.yaml"))
+	d := &desk{s, regexp.MustCompile(`http://[0-9.:]+`).FindString(s.stderr.wait(t, "the admin API is served")), planted}
+	d.get(new(admin.Status), "GET", "/v1/status", nil)
+	d.token = "another-" + planted
+	if p := d.refused("GET", "/v1/status", nil); p.Code != "unauthorized" {
+		t.Errorf("%+v", p)
+	}
+	write(t, filepath.Join(folder, "token"), []byte(d.token+"\n"))
+	s.stderr.wait(t, "configuration reloaded changed=admin.token")
+	d.get(new(admin.Status), "GET", "/v1/status", nil)
+	d.token = planted
+	if p := d.refused("GET", "/v1/status", nil); p.Code != "unauthorized" {
+		t.Errorf("%+v", p)
+	}
+	if strings.Contains(s.stderr.String(), planted) {
+		t.Error("a token is told")
+	}
+	d.stop()
+}
+
 // Whatever a server tells, a secret is not in it.
 func TestSecretsAreToldNowhere(t *testing.T) {
 	first, second := versions(t)

@@ -34,6 +34,7 @@ const (
 // the methods of admin.Operator are for any.
 type follower struct {
 	env   *Env
+	site  *site
 	read  func() (reading, error) // the configuration as the files are now
 	after func(time.Duration) <-chan time.Time
 	level slog.LevelVar
@@ -80,7 +81,7 @@ type sighting struct {
 // newFollower makes the site follow its files.
 func newFollower(env *Env, s *site, read func() (reading, error)) *follower {
 	f := &follower{
-		env: env, read: read, after: time.After, asked: make(chan func(context.Context)), ended: make(chan struct{}),
+		env: env, site: s, read: read, after: time.After, asked: make(chan func(context.Context)), ended: make(chan struct{}),
 		files: s.files, current: &s.config, secrets: s.secrets, serving: map[string]*deployment{}, seen: map[string]*sighting{},
 		shown: reading{config: &s.config, secrets: s.secrets}, uploads: map[string][]string{}, refusals: map[string]*admin.Refusal{},
 	}
@@ -192,6 +193,9 @@ func (f *follower) reconfigure(asked bool) (modules map[string]bool) {
 	if err == nil {
 		f.files, f.current, f.secrets = next.files, merged, f.secrets.With(next.secrets)
 		f.level.Set(levelNamed(merged.Log.Level))
+		if f.site.admin != nil {
+			f.site.admin.SetToken(merged.Admin.Token)
+		}
 		f.mu.Lock()
 		f.shown = reading{config: f.current, secrets: f.secrets}
 		f.mu.Unlock()

@@ -48,6 +48,7 @@ type site struct {
 
 	cacheDir string // Env.CacheDir
 	logs     *admin.LogRing
+	admin    *admin.Listener // once it listens; nil: none is configured
 }
 
 // stack is a running server and what it stands on. Whoever starts it stops it.
@@ -191,6 +192,7 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		if st.admin, err = admin.Listen(s.adminOptions(logger)); err != nil {
 			return nil, &exitError{listenCode(err), fmt.Errorf("admin.listen: %w", err)}
 		}
+		s.admin = st.admin
 		logger.Info("metrics and health are served", "url", adminURL(st.admin))
 	}
 	engineOptions := s.config.Runtime

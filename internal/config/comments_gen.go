@@ -68,7 +68,7 @@ var comments = map[string]string{
 	"weir/internal/config.AdminOptions.Pprof":          "Pprof serves Go's profiles of the process at /debug/pprof/, to who has the\ntoken.\n",
 	"weir/internal/config.AdminOptions.TLSCert":        "TLSCert is a file with the certificate of Listen and those that it needs\n(PEM). An API on an address that is not loopback needs it.\n",
 	"weir/internal/config.AdminOptions.TLSKey":         "TLSKey is the file with its key (PEM).\n",
-	"weir/internal/config.AdminOptions.Token":          "Token is what clients of the API show, of 32 bytes or more. Empty means, on\na loopback address or a unix socket, that one is made at every start and kept\nin the user's cache folder for the commands of weir; elsewhere, that there is\nno API.\n",
+	"weir/internal/config.AdminOptions.Token":          "Token is what clients of the API show, of 32 bytes or more. Empty means, on\na loopback address or a unix socket, that one is made at every start and kept\nin the user's cache folder for the commands of weir; elsewhere, that there is\nno API. A server that runs takes another token, but none for one.\n",
 	"weir/internal/config.Config.Modules":              "Modules are the handlers, by the names that routes use. A name matches\n[a-z0-9][a-z0-9._-]{0,63}.\n",
 	"weir/internal/config.Config.Netpoll":              "Netpoll says how many goroutines wait for the sockets.\n",
 	"weir/internal/config.Config.Pool":                 "Pool bounds the goroutines that run handlers.\n",

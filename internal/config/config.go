@@ -138,8 +138,8 @@ type AdminOptions struct {
 	// Token is what clients of the API show, of 32 bytes or more. Empty means, on
 	// a loopback address or a unix socket, that one is made at every start and kept
 	// in the user's cache folder for the commands of weir; elsewhere, that there is
-	// no API.
-	Token string `koanf:"token" secret:"yes"`
+	// no API. A server that runs takes another token, but none for one.
+	Token string `koanf:"token" reload:"hot" secret:"yes"`
 	// AllowedHosts lists the names by which clients may call the API, beside
 	// localhost, loopback addresses and the address of Listen: a page on another
 	// name that leads here is refused.
