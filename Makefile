@@ -107,7 +107,7 @@ abi-check: ## fail if they have drifted from it
 	$(GO) run ./guest-sdk/gen -check
 
 .PHONY: docs
-docs: ## docs/config.md, from the structs; docs/metrics.md and deploy, from the table of metrics
+docs: ## docs/config.md, from the structs; docs/metrics.md, deploy and openapi.json, from the tables of internal/admin
 	$(GO) test ./internal/config -run TestGenerated -update
 	$(GO) test ./internal/admin -run TestGenerated -update
 
