@@ -399,6 +399,8 @@ func (c *adminClient) refused(ctx context.Context, r request, answer *http.Respo
 		}
 	case admin.CodeTooManyRequests:
 		next = "others look already; one that ends makes room"
+	case admin.CodeFailed:
+		code, next = exitFailed, "`weir logs` may say more"
 	case admin.CodeUnavailable:
 		code, next = exitPeer, "`weir status` says whether it drains"
 	case admin.CodeForbiddenHost:
@@ -427,10 +429,7 @@ func (c *adminClient) refused(ctx context.Context, r request, answer *http.Respo
 			text += "\n    " + printable(one)
 		}
 	}
-	verb := "refused by the server at "
-	if code == exitPeer {
-		verb = "not taken by the server at "
-	}
+	verb := map[int]string{exitRefused: "refused by", exitPeer: "not taken by", exitFailed: "failed at"}[code] + " the server at "
 	text = r.what + ": " + verb + c.shown + ": " + text
 	if next != "" {
 		text += "; " + next

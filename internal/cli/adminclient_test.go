@@ -66,6 +66,7 @@ func TestWhatTheAdminAPIRefusesIsToldWithTheWayOut(t *testing.T) {
 		{"a connection that is gone", 404, admin.CodeUnknownConnection, []string{"conn", "send", "17", "hi"}, 4, []string{"send to connection 17: ", "`weir conn list`"}},
 		{"a queue that is full", 503, admin.CodeQueueFull, []string{"conn", "send", "17", "hi"}, 4, []string{"send to connection 17: refused"}},
 		{"a configuration with mistakes", 422, admin.CodeRefused, []string{"config", "reload"}, 4, []string{"reload the configuration: refused", "the second"}},
+		{"what the server fails at", 500, admin.CodeFailed, []string{"module", "deploy", "chat", echoModule, "--persist"}, 1, []string{"deploy chat: failed at the server at "}},
 		{"a tail too many", 429, admin.CodeTooManyRequests, []string{"tail"}, 4, []string{"tail: refused"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func newModule(env *Env) *cobra.Command {
 		`Lists the handlers of a server that runs, loads new versions of them with every socket
 open, and takes versions back.`,
 		newModuleList(env), newModuleInspect(env), newModuleDeploy(env), newModuleCanary(env),
-		newModuleChange(env, "promote", "give a canary all connections"),
+		newModulePromote(env),
 		newModuleChange(env, "rollback", "end a canary, or take a generation back that is on probation"),
 		newModuleChange(env, "pause", "hold a module's events back; new connections are answered 503"),
 		newModuleChange(env, "resume", "end a pause"),
@@ -216,7 +216,10 @@ func newModuleDeploy(env *Env) *cobra.Command {
 				}
 				query.Set("canary", strconv.Itoa(canary))
 			}
-			if persist {
+			switch {
+			case persist && query.Has("canary"):
+				return usage("a canary may yet be taken back: give --persist to `weir module promote`")
+			case persist:
 				query.Set("persist", "true")
 			}
 			header := http.Header{}
@@ -356,9 +359,32 @@ func newModuleCanary(env *Env) *cobra.Command {
 			if err != nil || percent < 1 || percent > 99 {
 				return usage("%q: give a percentage from 1 to 99; `weir module promote` gives a canary all", args[1])
 			}
-			return f.change(cmd.Context(), env, args[0], "canary", admin.CanaryShare{Percent: percent})
+			return f.change(cmd.Context(), env, args[0], "canary", nil, admin.CanaryShare{Percent: percent})
 		},
 	}
+	f.register(cmd, "text, json or ndjson")
+	cmd.ValidArgsFunction = f.completing(env, moduleNames)
+	return cmd
+}
+
+func newModulePromote(env *Env) *cobra.Command {
+	var f adminFlags
+	var persist bool
+	cmd := &cobra.Command{
+		Use:     "promote NAME",
+		Short:   "give a canary all connections",
+		Long:    "Gives a canary all connections; with --persist it becomes the file of the server's\nconfiguration, too. What the module is then is printed." + adminFlagsHelp,
+		Example: "  weir module promote chat --persist",
+		Args:    exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			if persist {
+				query.Set("persist", "true")
+			}
+			return f.change(cmd.Context(), env, args[0], "promote", query, nil)
+		},
+	}
+	cmd.Flags().BoolVar(&persist, "persist", false, "make it the file of the server's configuration, too")
 	f.register(cmd, "text, json or ndjson")
 	cmd.ValidArgsFunction = f.completing(env, moduleNames)
 	return cmd
@@ -374,7 +400,7 @@ func newModuleChange(env *Env, verb, short string) *cobra.Command {
 		Example: "  weir module " + verb + " chat",
 		Args:    exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.change(cmd.Context(), env, args[0], verb, nil)
+			return f.change(cmd.Context(), env, args[0], verb, nil, nil)
 		},
 	}
 	f.register(cmd, "text, json or ndjson")
@@ -383,10 +409,10 @@ func newModuleChange(env *Env, verb, short string) *cobra.Command {
 }
 
 // change does something to a module and prints what it is then.
-func (f *adminFlags) change(ctx context.Context, env *Env, name, verb string, body any) error {
+func (f *adminFlags) change(ctx context.Context, env *Env, name, verb string, query url.Values, body any) error {
 	return f.ask(ctx, env, forms, func(ctx context.Context, c *adminClient) error {
 		var m admin.Module
-		r := request{what: verb + " " + name, method: http.MethodPost, path: modulePath(name, verb), body: body, module: name}
+		r := request{what: verb + " " + name, method: http.MethodPost, path: modulePath(name, verb), query: query, body: body, module: name}
 		if err := c.call(ctx, r, &m); err != nil {
 			return err
 		}

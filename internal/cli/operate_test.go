@@ -238,7 +238,7 @@ func TestACanaryOfAnOperator(t *testing.T) {
 	if code, _, stderr := o.run("module", "canary", "chat", "20"); code != 4 || !strings.Contains(stderr, "canary chat: refused by the server") {
 		t.Errorf("a share that shrinks: exit code %d, said %q", code, stderr)
 	}
-	prints(t, "promote", o.ok("module", "promote", "chat"), "chat: generation 2 (…), serving")
+	prints(t, "promote", o.ok("module", "promote", "chat", "--persist"), "chat: generation 2 (…), serving")
 	if code, _, stderr := o.run("module", "promote", "chat"); code != 4 || !strings.Contains(stderr, "--canary PERCENT") {
 		t.Errorf("nothing to promote: exit code %d, said %q", code, stderr)
 	}
@@ -274,6 +274,7 @@ func TestWhatAnOperatorIsRefused(t *testing.T) {
 		{"a code that servers do not close with", []string{"conn", "close", "4711", "--code", "1005"}, 2, []string{"--code 1005"}},
 		{"a file that is not there", []string{"module", "deploy", "chat", "nowhere.wasm"}, 2, []string{"nowhere.wasm", "`weir build`"}},
 		{"a share beyond everything", []string{"module", "deploy", "chat", file, "--canary", "100"}, 2, []string{"--canary 100: give a percentage from 1 to 99"}},
+		{"a canary that shall last", []string{"module", "deploy", "chat", file, "--canary", "10", "--persist"}, 2, []string{"`weir module promote`"}},
 		{"a connection without a number", []string{"conn", "inspect", "ann"}, 2, []string{`"ann" is not the number of a connection`}},
 		{"a kind that is mistyped", []string{"tail", "--kind", "mesage"}, 2, []string{`unknown kind "mesage"; did you mean "message"?`}},
 		{"a level that is mistyped", []string{"logs", "--level", "warm"}, 2, []string{`did you mean "warn"?`}},
