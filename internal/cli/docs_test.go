@@ -264,6 +264,9 @@ func goesOn(command string) string {
 	return ""
 }
 
+// readersPatience is enough for compilers that share the machine.
+const readersPatience = 5 * time.Minute
+
 // start runs a command in a terminal of its own. Of servers there is one at a time.
 func (r *reader) start(at, kind, command string, c typed) {
 	r.t.Helper()
@@ -280,7 +283,7 @@ func (r *reader) start(at, kind, command string, c typed) {
 	term.input = input
 	go func() { term.ended <- cmd.Wait() }() // ends with leave, or by itself
 	r.open = append(r.open, term)
-	term.output.wait(r.t, readyWhen[kind])
+	term.output.waitLong(r.t, readyWhen[kind], 1, readersPatience)
 }
 
 // leave ends the terminal that was opened last, and looks at what it has printed.
@@ -312,7 +315,7 @@ func (r *reader) waitFor(term *opened) error {
 	case err := <-term.ended:
 		term.ended <- err
 		return err
-	case <-time.After(patience):
+	case <-time.After(readersPatience):
 		term.cmd.Process.Kill()
 		r.t.Fatalf("%s: %s: it did not end; it said\n%s", term.at, term.command, term.output)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/gorilla/websocket"
@@ -432,6 +433,8 @@ func TestLogsOfAServer(t *testing.T) {
 }
 
 func TestShellsCompleteWhatAServerHas(t *testing.T) {
+	defer func(was time.Duration) { completionTimeout = was }(completionTimeout)
+	completionTimeout = patience
 	o := operate(t, "")
 	ann := o.dial("/chat/lobby?name=ann")
 	hears(t, ann, `{"type":"joined","from":"ann","members":1}`)

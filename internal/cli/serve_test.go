@@ -143,6 +143,12 @@ func (l *lines) wait(t *testing.T, part string) string {
 // waitFor returns the nth line that has part in it.
 func (l *lines) waitFor(t *testing.T, part string, nth int) string {
 	t.Helper()
+	return l.waitLong(t, part, nth, patience)
+}
+
+// waitLong is waitFor with another patience.
+func (l *lines) waitLong(t *testing.T, part string, nth int, patience time.Duration) string {
+	t.Helper()
 	timeout := time.After(patience)
 	for {
 		l.mu.Lock()
