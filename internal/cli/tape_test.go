@@ -78,6 +78,22 @@ func TestAChatThatTrapsLeavesATapeThatTellsWhetherItIsFixed(t *testing.T) {
 	if code, stdout, stderr := command(t, realEnv(), "replay", found[0], "--module", fixed); code != 0 || !strings.Contains(stdout+stderr, "pass") {
 		t.Errorf("on the fixed module: exit code %d\n%s%s", code, stdout, stderr)
 	}
+
+	// What docs/tapes.md tells people to type, in a folder with that tape.
+	r := newReader(t)
+	check(t, os.MkdirAll(filepath.Join(r.folder, "scenarios"), 0o755))
+	check(t, os.CopyFS(filepath.Join(r.folder, "tapes"), os.DirFS(tapes)))
+	check(t, os.CopyFS(r.folder, os.DirFS(tapes)))
+	check(t, os.Rename(filepath.Join(r.folder, filepath.Base(found[0])), filepath.Join(r.folder, "chat.tape")))
+	check(t, os.Rename(filepath.Join(r.folder, "tapes", filepath.Base(found[0])), filepath.Join(r.folder, "tapes", "chat-g2-20260102T150405Z-1.tape")))
+	wasm, err := os.ReadFile(fixed)
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(r.folder, "chat.wasm"), wasm, 0o644))
+	for _, b := range blocksOf(pagesToRead(t)["docs/tapes.md"]) {
+		if b.isCommands() {
+			r.follow("docs/tapes.md", b)
+		}
+	}
 }
 
 func check(t *testing.T, err error) {
