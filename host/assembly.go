@@ -55,7 +55,7 @@ func (c *Conn) room() ([]byte, bool) {
 		have = len(a.buf.B)
 	}
 	if a.n == have {
-		want := int(min(int64(a.n)+a.left, max(assemblyMinBytes, 2*int64(a.n))))
+		want := a.grown(int64(c.srv.opts().WebSocket.MaxMessageSize))
 		if c.srv.inbound.Add(int64(want-have)) > int64(c.srv.opts().Server.InboundBudget) {
 			c.srv.inbound.Add(-int64(want - have))
 			return nil, false
@@ -68,6 +68,19 @@ func (c *Conn) room() ([]byte, bool) {
 		a.buf = grown
 	}
 	return a.buf.B[a.n:min(int64(len(a.buf.B)), int64(a.n)+a.left)], true
+}
+
+// grown is how large the next buffer is, when this one is full. It doubles, so
+// that a message in many small frames is not copied once for each of them; who
+// has sent n bytes holds at most 2n, or assemblyMinBytes. The only frame so far,
+// and the last one, say how much can come.
+func (a *assembly) grown(limitBytes int64) int {
+	n := int64(a.n)
+	most := n + a.left
+	if n > 0 && !a.fin {
+		most = max(most, limitBytes)
+	}
+	return int(min(most, max(assemblyMinBytes, 2*n)))
 }
 
 // took unmasks n bytes that were put into room, and reports whether the text is

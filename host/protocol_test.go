@@ -13,6 +13,8 @@ import (
 
 	coder "github.com/coder/websocket"
 	"github.com/gorilla/websocket"
+
+	"weir/pool"
 )
 
 // withEcho serves every path by a handler that sends each message back as it
@@ -832,6 +834,38 @@ func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 		if n := int(l.srv.Stats().InboundBytes) - 99*2048; n > 3*(sent+10000) {
 			t.Fatalf("after %d bytes a client holds %d", sent, n)
 		}
+	}
+}
+
+func TestAMessageInSmallFragmentsIsNotCopiedForEachOfThem(t *testing.T) {
+	const fragments, each = 4000, 16
+	l := newLab(t, withEcho, func(s *setup) { s.opts.WebSocket.MaxFragments = fragments })
+	defer l.close()
+	c := l.connect("/")
+	var last *pool.Buf
+	var copied int // bytes that moved to a larger buffer
+	for i := range fragments - 1 {
+		head := byte(0x00)
+		if i == 0 {
+			head = 0x02
+		}
+		c.write(frame(head, strings.Repeat("x", each)))
+		l.settle()
+		a := c.conn.asm
+		if a.buf != last && last != nil {
+			copied += a.n - each
+		}
+		if last = a.buf; len(a.buf.B) > max(assemblyMinBytes, 2*a.n) {
+			t.Fatalf("after %d bytes the message holds %d", a.n, len(a.buf.B))
+		}
+	}
+	if copied > 2*fragments*each {
+		t.Errorf("%d bytes were copied for a message of %d", copied, fragments*each)
+	}
+	c.write(frame(0x80, strings.Repeat("x", each)))
+	l.settle()
+	if got := c.take(); string(got) != binaryFrame(strings.Repeat("x", fragments*each)) {
+		t.Errorf("%d bytes came back", len(got))
 	}
 }
 
