@@ -111,6 +111,11 @@ docs: ## docs/config.md, from the structs; docs/metrics.md, deploy and openapi.j
 	$(GO) test ./internal/config -run TestGenerated -update
 	$(GO) test ./internal/admin -run TestGenerated -update
 
+.PHONY: faults
+faults: ## docs/faults.md, from a run of the tests in chaos, a minute and a half
+	WEIR_FAULTS_OUT='$(CURDIR)/docs/faults.md' $(GO) test ./chaos -count=1 -skip TestTheListOfFaultsNamesEveryOne
+	$(GO) test ./chaos -count=1 -run TestTheListOfFaultsNamesEveryOne
+
 ##@ Guests
 
 # The C guests are small and committed: a clone serves them with only Go at hand, and guests-check holds them to their

@@ -1,5 +1,6 @@
-// Package chaos holds the tests of one promise: no module, hostile or broken, at load, at start or at run, stops the
-// process, exceeds its budget, or delays the messages of another module by more than 50 ms.
+// Package chaos holds the tests of one promise: no module, hostile or broken, at load, at start or at run, and no peer,
+// whatever it sends, stops the process, exceeds its budget, or delays the messages of another module by more than 50 ms.
+// docs/faults.md lists what was tried and what came of it; make faults makes it anew.
 //
 // They see the server as an operator does: the real binary in a process of its own, its exit code, its log, what /proc
 // says of it, and clients on real sockets. While hostile modules are provoked, a well-behaved one, the canary, echoes
@@ -10,7 +11,12 @@
 // not the server is slow: then a case is played once more, and if it happens again what the canary had to wait is not
 // judged.
 //
-// # Adding a case
+// # Adding a fault of peers
+//
+// It is an entry of handshakeFaults or frameFaults (see fault): what it does, and what must come of it. What must hold for
+// every one of them, wire.play holds.
+//
+// # Adding a module
 //
 // A case is a file in testdata/hostile: NAME.wat, or NAME.bytes for what the text format cannot say (see assemble).
 // The leading ;; lines say what it tries; those of the form "key: value" say how it is provoked and what must happen.
