@@ -34,35 +34,35 @@ type ServerOptions struct {
 	AllowedOrigins []string `koanf:"allowed_origins"`
 	// MaxConnections bounds open connections; one more is answered 503. 0 means
 	// the smaller of 65,536 and what the process may open less 64.
-	MaxConnections int `koanf:"max_connections"`
+	MaxConnections int `koanf:"max_connections" over:"HTTP 503"`
 	// MaxConnectionsPerIP bounds the connections of one address; one more is
 	// answered 503. 0 means no bound: many users can share one address.
-	MaxConnectionsPerIP int `koanf:"max_connections_per_ip"`
+	MaxConnectionsPerIP int `koanf:"max_connections_per_ip" over:"HTTP 503"`
 	// MaxHandshakes bounds connections that have not finished their request; one
 	// more is answered 503. 0 means 1024.
-	MaxHandshakes int `koanf:"max_handshakes"`
+	MaxHandshakes int `koanf:"max_handshakes" over:"HTTP 503"`
 	// HandshakeTimeout is the time from accept to a complete request. A slower
 	// peer is answered 408. 0 means 5s.
-	HandshakeTimeout time.Duration `koanf:"handshake_timeout"`
+	HandshakeTimeout time.Duration `koanf:"handshake_timeout" over:"HTTP 408"`
 	// MaxHeaderSize bounds request line and header fields together; a longer
 	// head is answered 431. 0 means 16KiB.
-	MaxHeaderSize Size `koanf:"max_header_size" reload:"restart"`
+	MaxHeaderSize Size `koanf:"max_header_size" reload:"restart" over:"HTTP 431"`
 	// MaxHeaders bounds the number of header fields, range [1, 256]; more are
 	// answered 431. 0 means 64.
-	MaxHeaders int `koanf:"max_headers"`
+	MaxHeaders int `koanf:"max_headers" over:"HTTP 431"`
 	// MaxURISize bounds the request target; a longer one is answered 414.
 	// 0 means 8KiB.
-	MaxURISize Size `koanf:"max_uri_size"`
+	MaxURISize Size `koanf:"max_uri_size" over:"HTTP 414"`
 	// InboundBudget bounds the bytes of incomplete messages over all
 	// connections. When it is spent, the connection that asks for more is closed
 	// with 1013. 0 means 256MiB, or 15 % of the memory that the process may use if
 	// that is less.
-	InboundBudget Size `koanf:"inbound_budget" reload:"hot"`
+	InboundBudget Size `koanf:"inbound_budget" reload:"hot" over:"close 1013"`
 	// OutboundBudget bounds the bytes that wait for slow readers over all
 	// connections. When it is spent, the connection that would queue more is
 	// closed with 1013. 0 means 512MiB, or 25 % of the memory that the process may
 	// use if that is less.
-	OutboundBudget Size `koanf:"outbound_budget" reload:"hot"`
+	OutboundBudget Size `koanf:"outbound_budget" reload:"hot" over:"close 1013"`
 }
 
 // WebSocketOptions bound one connection.
@@ -70,58 +70,58 @@ type WebSocketOptions struct {
 	// MaxMessageSize bounds one message after reassembly. A longer one closes
 	// the connection with 1009 before the handler sees any of it. Range
 	// [1, 64MiB]; 0 means 64KiB.
-	MaxMessageSize Size `koanf:"max_message_size"`
+	MaxMessageSize Size `koanf:"max_message_size" over:"close 1009"`
 	// MaxFrameSize bounds the payload of one frame (RFC 6455 §10.4); 1009.
 	// 0 means MaxMessageSize.
-	MaxFrameSize Size `koanf:"max_frame_size"`
+	MaxFrameSize Size `koanf:"max_frame_size" over:"close 1009"`
 	// MaxFragments bounds the frames of one message; one more closes with 1008.
 	// 0 means 256.
-	MaxFragments int `koanf:"max_fragments"`
+	MaxFragments int `koanf:"max_fragments" over:"close 1008"`
 	// MessageTimeout is the time from the first byte of a message to its last;
 	// a slower one closes with 1008. 0 means 30s.
-	MessageTimeout time.Duration `koanf:"message_timeout"`
+	MessageTimeout time.Duration `koanf:"message_timeout" over:"close 1008"`
 	// ControlRate bounds pings and pongs a second of one connection, with a
 	// burst of twice as many; more close with 1008. 0 means 100.
-	ControlRate int `koanf:"control_rate"`
+	ControlRate int `koanf:"control_rate" over:"close 1008"`
 	// PingInterval is how long a connection may be silent before the server
 	// sends a ping. 0 means 25s.
 	PingInterval time.Duration `koanf:"ping_interval"`
 	// PongTimeout is how long the server waits for any frame after its ping
 	// before it drops the connection. 0 means 10s.
-	PongTimeout time.Duration `koanf:"pong_timeout"`
+	PongTimeout time.Duration `koanf:"pong_timeout" over:"dropped"`
 	// IdleTimeout is how long a connection may go without any frame of the
 	// peer, pongs included. 0 means 120s.
-	IdleTimeout time.Duration `koanf:"idle_timeout"`
+	IdleTimeout time.Duration `koanf:"idle_timeout" over:"dropped"`
 	// WriteTimeout is how long queued bytes may wait without the peer taking
 	// any; then the connection is closed with 1013. 0 means 10s.
-	WriteTimeout time.Duration `koanf:"write_timeout"`
+	WriteTimeout time.Duration `koanf:"write_timeout" over:"close 1013"`
 	// CloseTimeout is how long the server waits for the peer's answer to its
 	// Close frame. 0 means 5s.
-	CloseTimeout time.Duration `koanf:"close_timeout"`
+	CloseTimeout time.Duration `koanf:"close_timeout" over:"dropped"`
 	// OutboundQueueSize bounds the bytes that wait for one slow reader; one more
 	// closes it with 1013. 0 means 1MiB.
-	OutboundQueueSize Size `koanf:"outbound_queue_size"`
+	OutboundQueueSize Size `koanf:"outbound_queue_size" over:"close 1013"`
 	// OutboundQueueMessages bounds the frames that wait for one slow reader, as
 	// OutboundQueueSize does. 0 means 1024.
-	OutboundQueueMessages int `koanf:"outbound_queue_messages"`
+	OutboundQueueMessages int `koanf:"outbound_queue_messages" over:"close 1013"`
 	// MaxTopics bounds the topics that one connection may join. 0 means 128.
-	MaxTopics int `koanf:"max_topics"`
+	MaxTopics int `koanf:"max_topics" over:"host call answers too many"`
 	// MaxTimers bounds the timers of one connection. 0 means 64.
-	MaxTimers int `koanf:"max_timers"`
+	MaxTimers int `koanf:"max_timers" over:"host call answers too many"`
 }
 
 // HandlerOptions bound what one invocation may ask for.
 type HandlerOptions struct {
 	// MaxEffects bounds sends, publishes, joins and timers of one invocation; a
 	// host call beyond it answers "too many". 0 means 1000.
-	MaxEffects int `koanf:"max_effects"`
+	MaxEffects int `koanf:"max_effects" over:"host call answers too many"`
 	// MaxEffectsSize bounds their payload bytes together; a host call beyond it
 	// answers "too big". 0 means 1MiB, and never less than four messages.
-	MaxEffectsSize Size `koanf:"max_effects_size"`
+	MaxEffectsSize Size `koanf:"max_effects_size" over:"host call answers too big"`
 	// QueueTimeout is how long a connection may wait for an instance of its
 	// module when all of them are busy; then it is closed with 1013, or its
 	// upgrade answered 503. It may take up to half as long again. 0 means 100ms.
-	QueueTimeout time.Duration `koanf:"queue_timeout"`
+	QueueTimeout time.Duration `koanf:"queue_timeout" over:"close 1013, HTTP 503"`
 	// Inline says where handlers run: "auto" runs a generation that has proved
 	// quick on the goroutine that read the message, which saves a hand-over;
 	// "never" always hands over to a worker. Empty means "auto".
@@ -136,7 +136,7 @@ type DrainOptions struct {
 	Spread time.Duration `koanf:"spread"`
 	// Timeout bounds the whole drain; what is still open then is cut. 0 means
 	// 60s.
-	Timeout time.Duration `koanf:"timeout"`
+	Timeout time.Duration `koanf:"timeout" over:"dropped"`
 }
 
 // Route sends the connections of a path to a module, or its plain requests to

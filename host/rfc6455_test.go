@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -317,5 +320,29 @@ func TestTheClientReadsTheEndWithoutClosingItsSide(t *testing.T) {
 				t.Errorf("after the Close: %d bytes, %v; want the end of the stream", n, err)
 			}
 		})
+	}
+}
+
+// docs/protocol.md names tests that there are, and every Close that there is.
+func TestTheProtocolPageIsRight(t *testing.T) {
+	page, err := os.ReadFile("../docs/protocol.md")
+	check(t, err)
+	files, err := filepath.Glob("*_test.go")
+	check(t, err)
+	var source []byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		check(t, err)
+		source = append(source, text...)
+	}
+	for _, m := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(page, -1) {
+		if !bytes.Contains(source, []byte("\nfunc "+string(m[1])+"(")) {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+	for why := causeNone; why < causes; why++ {
+		if info := why.info(); info.code != 0 && info.code != codeAbnormal && !bytes.Contains(page, fmt.Appendf(nil, "\n| %d | %s | ", info.code, info.reason)) {
+			t.Errorf("the page lacks the Close %d %q of %v", info.code, info.reason, why)
+		}
 	}
 }

@@ -33,12 +33,12 @@ type Options struct {
 	Interpreter bool `koanf:"interpreter"`
 
 	// MaxModuleBytes bounds the size of a module's file. Range [1, 64<<20]; 0 means 8<<20.
-	MaxModuleBytes int `koanf:"max_module_bytes"`
+	MaxModuleBytes int `koanf:"max_module_bytes" over:"the module is refused"`
 
 	// GuestBudgetBytes bounds the linear memory of all instances together. A guest that would exceed it gets no more
 	// memory; an instance that cannot start for want of it is refused. Range [64<<10, 1<<46]; 0 means 40 % of the least
 	// of the machine's memory, the control group's limit and GOMEMLIMIT.
-	GuestBudgetBytes int64 `koanf:"guest_budget_bytes"`
+	GuestBudgetBytes int64 `koanf:"guest_budget_bytes" over:"memory.grow answers -1"`
 
 	// Jail says whether a module is first compiled in a process of its own, with bounded memory and time, so that a
 	// file made to hurt the compiler cannot hurt the server: "on" needs that, "off" does without, "auto" does it where the

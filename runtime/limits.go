@@ -48,22 +48,22 @@ type Limits struct {
 	// Fuel bounds the work of one event; a unit is about eight instructions. Events that may take longer than others
 	// get as much more. Range [1, 1<<50]; 0 means 100,000,000: 50 ms of the tightest loop, so that work usually ends by
 	// Timeout. Set it lower where the same event must end the same way on every machine.
-	Fuel int64 `koanf:"fuel"`
+	Fuel int64 `koanf:"fuel" over:"trap: close 1011"`
 	// Timeout bounds the time of one event: a message, a timer, a close. An event that is over within some hundred
 	// microseconds of work is never stopped by it, however busy the machine is. Range (0, 1h]; 0 means 50ms.
-	Timeout time.Duration `koanf:"timeout"`
+	Timeout time.Duration `koanf:"timeout" over:"trap: close 1011"`
 	// OpenTimeout is Timeout for the upgrade and open events. 0 means 250ms.
-	OpenTimeout time.Duration `koanf:"open_timeout"`
+	OpenTimeout time.Duration `koanf:"open_timeout" over:"trap: HTTP 500, close 1011"`
 	// StartTimeout is Timeout for the start code of an instance and its init event. 0 means 1s.
-	StartTimeout time.Duration `koanf:"start_timeout"`
+	StartTimeout time.Duration `koanf:"start_timeout" over:"the instance is refused"`
 	// StackBytes bounds the call stack of a guest, estimated from its code. Range [1, 64<<20]; 0 means 1<<20.
-	StackBytes int `koanf:"stack_bytes"`
+	StackBytes int `koanf:"stack_bytes" over:"trap: close 1011"`
 	// HostCalls bounds the host functions that one event may call; more answer "too many". Range [1, 1<<30]; 0 means
 	// 10,000.
-	HostCalls int `koanf:"host_calls"`
+	HostCalls int `koanf:"host_calls" over:"host call answers too many"`
 	// LogRate bounds the lines that the module may log and print a second, over all its instances, with a burst of as
 	// many; more are dropped and counted. Range [1, 1<<20]; 0 means 100.
-	LogRate int `koanf:"log_rate"`
+	LogRate int `koanf:"log_rate" over:"lines are dropped"`
 }
 
 const (

@@ -69,10 +69,10 @@ type Module struct {
 	Metrics map[string]host.Metric `koanf:"metrics"`
 	// MemorySize bounds one instance's memory. A multiple of 64KiB, range
 	// [64KiB, 512MiB]; 0 means 32MiB.
-	MemorySize host.Size `koanf:"memory_size"`
+	MemorySize host.Size `koanf:"memory_size" over:"memory.grow answers -1"`
 	// Instances bounds the instances that exist at once. 0 means twice
 	// GOMAXPROCS.
-	Instances int `koanf:"instances"`
+	Instances int `koanf:"instances" over:"events wait for handler.queue_timeout"`
 	// Limits bound what the module's handlers may spend.
 	Limits runtime.Limits `koanf:"limits"`
 	// OnTrap says what becomes of a connection whose handler trapped or ran out
@@ -100,7 +100,7 @@ type Module struct {
 	// Cells bounds the instances of the scopes connection, key and singleton
 	// together; a connection that would need one more is answered 503. 0 means
 	// 10,000.
-	Cells int `koanf:"cells" reload:"restart"`
+	Cells int `koanf:"cells" reload:"restart" over:"HTTP 503"`
 	// IdleAfter is how long the instance of a key stays when it has neither
 	// connections nor timers; what it has in memory goes with it. 0 means 60s.
 	IdleAfter time.Duration `koanf:"idle_after" reload:"restart"`

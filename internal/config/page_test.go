@@ -28,6 +28,7 @@ func TestGenerated(t *testing.T) {
 		"comments_gen.go":               table,
 		"../../docs/config.md":          makePage(t),
 		"../../docs/config.schema.json": string(JSONSchema()),
+		"../../README.md":               withLimits(t, "../../README.md"),
 	} {
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -42,6 +43,21 @@ func TestGenerated(t *testing.T) {
 			t.Errorf("%s is not what the structs say; write it with\n\tgo generate ./internal/config", filepath.Base(file))
 		}
 	}
+}
+
+// withLimits is the README with the table of limits as it must be.
+func withLimits(t *testing.T, file string) string {
+	const begin, end = "<!-- limits: made by make docs -->\n", "<!-- end of limits -->\n"
+	readme, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok1 := strings.Cut(string(readme), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no place for the limits between %q and %q", file, begin, end)
+	}
+	return before + begin + LimitsTable() + end + after
 }
 
 // commentsTable is the source of the table of comments that the schema needs.

@@ -26,6 +26,7 @@ type field struct {
 	class  Class
 	oneOf  []string // nil: any text
 	secret bool
+	over   string // empty: it is no limit
 }
 
 // Class says when a changed value takes effect in a server that runs.
@@ -89,7 +90,7 @@ func fieldsOf(all []field, prefix string, class Class, t reflect.Type) []field {
 		case tag == "" || tag == "-":
 			continue
 		}
-		f := field{path: prefix + tag, typ: sf.Type, parent: t, name: sf.Name, class: class, secret: sf.Tag.Get("secret") != ""}
+		f := field{path: prefix + tag, typ: sf.Type, parent: t, name: sf.Name, class: class, secret: sf.Tag.Get("secret") != "", over: sf.Tag.Get("over")}
 		if own := sf.Tag.Get("reload"); own != "" {
 			f.class = Class(own)
 		}
