@@ -205,7 +205,7 @@ func TestATermUnderLoad(t *testing.T) {
 	if spread < 500*time.Millisecond {
 		t.Errorf("the Close frames came within %v; they are to be spread over 2s", spread)
 	}
-	t.Logf("%d echoes before and while; all closed with 1001 over %v, ended after %v", cr.echoes.Load(), spread.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
+	tell(t, "T-105", "SIGTERM while 1,000 clients send 5,000 messages a second", "%d echoes before and while; all closed with 1001 over %v, ended after %v", cr.echoes.Load(), spread.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
 }
 
 // T-106: whatever else happens, a drain ends.
@@ -223,6 +223,7 @@ func TestADrainAlwaysEnds(t *testing.T) {
 			t.Errorf("exit code %d, want 1", code)
 		}
 		_ = cr
+		tell(t, "T-106", "a second SIGTERM while it drains", "exit code 1 at once")
 	})
 	t.Run("clients that never close are cut", func(t *testing.T) {
 		s := started(t, echoSite(t, anyPort, "websocket: {close_timeout: 1s}\ndrain: {spread: 10ms, timeout: 20s}\n"))
@@ -237,6 +238,7 @@ func TestADrainAlwaysEnds(t *testing.T) {
 				break
 			}
 		}
+		tell(t, "T-106", "clients that never answer the Close of a drain", "they are cut after close_timeout; exit code 0")
 	})
 	t.Run("a reload that runs does not hold it up", func(t *testing.T) {
 		config := echoSite(t, anyPort, "drain: {spread: 10ms, timeout: 20s}\n")
@@ -253,6 +255,7 @@ func TestADrainAlwaysEnds(t *testing.T) {
 		if code := s.ended(t, 10*time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0\n%s", code, s.said())
 		}
+		tell(t, "T-106", "SIGTERM while a module is loaded anew", "it drains; exit code 0")
 	})
 }
 
@@ -299,7 +302,7 @@ func TestARestartStorm(t *testing.T) {
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d clients did not come back", failed.Load(), clients)
 	}
-	t.Logf("%d clients were back after %v; %d times one was turned away", clients, time.Since(begun).Round(time.Millisecond), turnedAway.Load())
+	tell(t, "T-107", "a restart, after which every client comes back at once", "%d clients were back after %v; %d times one was turned away", clients, time.Since(begun).Round(time.Millisecond), turnedAway.Load())
 	if err := s.stop(2 * patience); err != nil {
 		t.Error(err)
 	}

@@ -16,7 +16,7 @@ import (
 // faultRow is a line of docs/faults.md.
 type faultRow struct {
 	id, tries, happened string
-	canary, control     samples // empty where there was none
+	canary, control     samples // of wire; nil for what tell was told
 }
 
 var faultRows struct {
@@ -29,6 +29,17 @@ func noteFault(r faultRow) {
 	faultRows.mu.Lock()
 	defer faultRows.mu.Unlock()
 	faultRows.all = append(faultRows.all, r)
+}
+
+// tell logs what came of a fault and adds it to the list.
+func tell(t *testing.T, id, tries, format string, args ...any) {
+	t.Helper()
+	happened := fmt.Sprintf(format, args...)
+	t.Log(happened)
+	if t.Failed() {
+		happened = "FAILED: " + happened
+	}
+	noteFault(faultRow{id: id, tries: tries, happened: happened})
 }
 
 const faultsPage = "../docs/faults.md"
@@ -57,7 +68,16 @@ inbound_budget %d MiB).
 	fmt.Fprintf(&b, "Measured %s on %s, %d processors, %s, at commit %s, by `make faults`.\n\n", time.Now().UTC().Format("2006-01-02"), processor(), goruntime.NumCPU(), goruntime.Version(), commit())
 	b.WriteString("## Peers\n\n| ID | what the peer does | what came of it | canary p50 ms | p99 | control p99 |\n|---|---|---|---|---|---|\n")
 	for _, r := range faultRows.all {
+		if r.canary == nil {
+			continue
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.id, cell(r.tries), cell(r.happened), ms(r.canary.quantile(.5)), ms(r.canary.quantile(.99)), ms(r.control.quantile(.99)))
+	}
+	b.WriteString("\n## Load, and the system around it\n\nThese have servers of their own.\n\n| ID | what happens | what came of it |\n|---|---|---|\n")
+	for _, r := range faultRows.all {
+		if r.canary == nil {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", r.id, cell(r.tries), cell(r.happened))
+		}
 	}
 	table.mu.Lock()
 	defer table.mu.Unlock()

@@ -97,7 +97,7 @@ func TestAnAcceptStorm(t *testing.T) {
 	if err := s.stop(2 * patience); err != nil {
 		t.Error(err)
 	}
-	t.Logf("%d connections in %v, %d of them could not be made; before %v, after %v", calls.Load(), storm, refused.Load(), before, left)
+	tell(t, "T-053 T-054", "connections come and go as fast as they can, in five ways", "%d connections in %v, %d of them could not be made; before %v, after %v", calls.Load(), storm, refused.Load(), before, left)
 }
 
 // call connects and leaves in one of five ways.
@@ -220,7 +220,7 @@ func TestAMemoryLimitIsKept(t *testing.T) {
 	if !tripped("inbound") || !tripped("outbound") {
 		t.Error("the floods were too small to trip a budget")
 	}
-	t.Logf("%d good calls, the slowest %v; at most %s bytes of %d; now %v; inbound %.0f, outbound %.0f", calls, worst.Round(time.Millisecond), peak, limit,
+	tell(t, "T-057", "a control group of 256 MiB, and clients and handlers that ask for a multiple of it", "%d good calls, the slowest %v; at most %s bytes of %d; now %v; inbound %.0f, outbound %.0f", calls, worst.Round(time.Millisecond), peak, limit,
 		s.usage(t), s.metric(t, "weir_inbound_bytes"), s.metric(t, "weir_outbound_bytes"))
 	if err := s.stop(4 * patience); err != nil {
 		t.Error(err)
