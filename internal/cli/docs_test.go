@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -425,6 +426,9 @@ func TestWhatThePagesTellPeopleToTypeWorks(t *testing.T) {
 			if underRace || testing.Short() {
 				t.Skip("compilers take seconds, and what the race detector looks for is elsewhere")
 			}
+			for _, l := range languagesBuiltOn(name, blocks) {
+				needsLanguage(t, l)
+			}
 			t.Parallel() // each reader has a folder, processes and ports of its own
 			r := newReader(t)
 			if strings.HasPrefix(name, "examples/") || strings.HasPrefix(name, "guest-sdk/") { // read in a clone
@@ -438,6 +442,22 @@ func TestWhatThePagesTellPeopleToTypeWorks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// languagesBuiltOn are those that the commands of a page compile.
+func languagesBuiltOn(name string, blocks []block) []*language {
+	var text string
+	for _, b := range blocks {
+		text += strings.Join(b.markers, "\n") + "\n" + b.text
+	}
+	if !regexp.MustCompile(`weir (build|new|dev)\b`).MatchString(text) {
+		return nil // what is served is committed, or made by the page's own commands
+	}
+	folder := path.Base(path.Dir(name))
+	return slices.DeleteFunc(languages(), func(l *language) bool {
+		of := strings.HasSuffix(folder, "-"+l.name) || name == "guest-sdk/js/README.md" && l == languageTS
+		return !of && !regexp.MustCompile(`--lang `+l.name+`\b`).MatchString(text)
+	})
 }
 
 func TestEveryPageWithCommandsIsOneOfThem(t *testing.T) {
