@@ -32,6 +32,9 @@ type rawPoller struct {
 	shards []*shard      // constant
 	turn   atomic.Uint32 // whose turn it is to get a socket
 	closed atomic.Bool
+
+	probing sync.Mutex // below
+	probes  []*probe   // one a shard, or none
 }
 
 func openSys(o Options) (*rawPoller, error) {
@@ -63,10 +66,18 @@ func (p *rawPoller) close() error {
 		return nil
 	}
 	var errs []error
+	p.probing.Lock()
+	defer p.probing.Unlock()
+	for _, pr := range p.probes {
+		pr.shard.del(pr.near)
+	}
 	left := int64(0)
 	for _, sh := range p.shards {
 		left += sh.registered.Load()
 		errs = append(errs, sh.close())
+	}
+	for _, pr := range p.probes { // now that no shard reads from them
+		pr.closePair()
 	}
 	if left != 0 {
 		errs = append(errs, fmt.Errorf("%d sockets or listeners are still open", left))
@@ -89,8 +100,7 @@ type rawListener struct {
 	started bool
 }
 
-// listen lets package net resolve, bind and listen, takes a duplicate of the
-// descriptor and lets package net forget the original, so that only we watch it.
+// listen lets package net resolve, bind and listen.
 func (p *rawPoller) listen(network, address string) (*rawListener, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed
@@ -101,28 +111,61 @@ func (p *rawPoller) listen(network, address string) (*rawListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &rawListener{poller: p, shard: p.nextShard(), addr: ln.Addr()}
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-		if name := ln.Addr().String(); name != "" && name[0] != '@' {
-			l.path = name
-		}
-	}
-	l.fd, err = duplicate(ln.(syscall.Conn))
-	if cerr := ln.Close(); err == nil && cerr != nil {
-		unix.Close(l.fd)
-		err = cerr
-	}
-	if err == nil && l.path == "" {
-		if err = prepareListener(l.fd); err != nil {
-			unix.Close(l.fd)
-		}
-	}
+	l, err := p.adopt(ln, true)
 	if err != nil {
-		l.removeFile()
 		return nil, fmt.Errorf("listen %s %s: %w", network, address, err)
 	}
 	return l, nil
+}
+
+// adopt takes a duplicate of the descriptor of ln, which it closes: package net
+// forgets the original, so that only we watch it. ours tells that the file of a
+// unix socket is ours to remove.
+func (p *rawPoller) adopt(ln net.Listener, ours bool) (*rawListener, error) {
+	l := &rawListener{poller: p, shard: p.nextShard(), addr: ln.Addr()}
+	u, isUnix := ln.(*net.UnixListener)
+	if isUnix {
+		u.SetUnlinkOnClose(false)
+		if name := ln.Addr().String(); ours && name != "" && name[0] != '@' {
+			l.path = name
+		}
+	}
+	var err error
+	if p.closed.Load() {
+		err = ErrClosed
+	}
+	if err == nil {
+		l.fd, err = duplicate(ln.(syscall.Conn))
+	}
+	taken := err == nil
+	if cerr := ln.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = mustListen(l.fd)
+	}
+	if err == nil && !isUnix {
+		err = prepareListener(l.fd)
+	}
+	if err != nil {
+		if taken {
+			unix.Close(l.fd)
+		}
+		l.removeFile()
+		return nil, err
+	}
+	return l, nil
+}
+
+// mustListen refuses a socket that nobody can connect to.
+func mustListen(fd int) error {
+	switch listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); {
+	case err != nil:
+		return os.NewSyscallError("getsockopt", err)
+	case listens == 0:
+		return errors.New("the socket does not listen")
+	}
+	return nil
 }
 
 // duplicate returns a second descriptor for what c has open.

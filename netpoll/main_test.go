@@ -1,10 +1,12 @@
 package netpoll
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -21,6 +23,8 @@ const patience = 20 * time.Second
 type (
 	testPoller interface {
 		Listen(network, address string) (testListener, error)
+		ListenFile(f *os.File) (testListener, error)
+		Probe(ctx context.Context) error
 		Stats() Stats
 		Close() error
 	}
@@ -65,6 +69,11 @@ func (p nativePoller) Listen(network, address string) (testListener, error) {
 	return nativeListener{l}, err
 }
 
+func (p nativePoller) ListenFile(f *os.File) (testListener, error) {
+	l, err := p.Poller.ListenFile(f)
+	return nativeListener{l}, err
+}
+
 type nativeListener struct{ *Listener }
 
 func (l nativeListener) Accept() (testSocket, error) {
@@ -81,8 +90,17 @@ func (p referencePoller) Listen(network, address string) (testListener, error) {
 	l, err := p.sys.listen(network, address)
 	return referenceListener{l}, err
 }
-func (p referencePoller) Stats() Stats { return p.sys.stats() }
-func (p referencePoller) Close() error { return p.sys.close() }
+func (p referencePoller) ListenFile(f *os.File) (testListener, error) {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.sys.adopt(ln, false)
+	return referenceListener{l}, err
+}
+func (p referencePoller) Probe(ctx context.Context) error { return p.sys.probe(ctx) }
+func (p referencePoller) Stats() Stats                    { return p.sys.stats() }
+func (p referencePoller) Close() error                    { return p.sys.close() }
 
 type referenceListener struct{ sys *refListener }
 

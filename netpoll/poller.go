@@ -1,10 +1,12 @@
 package netpoll
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 )
 
 // Event says why a handler was called. The bits are hints for statistics and
@@ -85,6 +87,39 @@ func (p *Poller) Listen(network, address string) (*Listener, error) {
 	return &Listener{sys: sys}, nil
 }
 
+// ListenFile accepts from a stream socket that listens already, such as one that
+// was passed to this process, with every connection that waits in it. f stays
+// the caller's and may be closed afterwards: the listener has a duplicate, and
+// its Close ends neither the listening of who else has the socket nor removes the
+// file of a unix socket. The socket becomes non-blocking for all who have it. The
+// caller closes the listener.
+func (p *Poller) ListenFile(f *os.File) (*Listener, error) {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("netpoll: %s is no listening socket: %w", f.Name(), err)
+	}
+	sys, err := p.sys.adopt(ln, false)
+	if errors.Is(err, ErrClosed) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("netpoll: listen on %s: %w", f.Name(), err)
+	}
+	return &Listener{sys: sys}, nil
+}
+
+// Probe returns when every shard has told a handler of its own of an event, which
+// proves that none of them hangs, or when ctx ends. One call at a time; ErrClosed
+// once the poller is closed. The first call takes two descriptors a shard until
+// Close.
+func (p *Poller) Probe(ctx context.Context) error {
+	err := p.sys.probe(ctx)
+	if err != nil && !errors.Is(err, ErrClosed) {
+		return fmt.Errorf("netpoll: probe: %w", err)
+	}
+	return err
+}
+
 // Close ends the shards and waits for their goroutines, thus for the calls of
 // Ready that are under way; it must not be called from Ready, which would wait
 // for itself. Sockets and listeners are closed by their owners before: those
@@ -129,8 +164,9 @@ func (l *Listener) Accept() (*Socket, error) {
 // Addr returns the address that the listener is bound to.
 func (l *Listener) Addr() net.Addr { return l.sys.address() }
 
-// Close ends listening; connections that wait are reset by the system. The
-// file of a unix socket is removed. A second Close does nothing.
+// Close ends listening; connections that wait are reset by the system, unless
+// another process has the socket too. The file of a unix socket that Listen has
+// made is removed. A second Close does nothing.
 func (l *Listener) Close() error { return l.sys.close() }
 
 // Socket is one connection. It owns its descriptor until Close or Detach.

@@ -162,10 +162,39 @@ func (p *refPoller) listen(network, address string) (*refListener, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.adopt(ln, true)
+}
+
+// adopt makes ln the poller's. Package net knows whose the file of a unix socket
+// is.
+func (p *refPoller) adopt(ln net.Listener, _ bool) (*refListener, error) {
+	if p.closed.Load() {
+		ln.Close()
+		return nil, ErrClosed
+	}
 	l := &refListener{poller: p, shard: p.nextShard(), ln: ln}
 	l.taken.L = &l.mu
 	l.src.ready = l.ready
 	return l, nil
+}
+
+// probe has every shard call a function.
+func (p *refPoller) probe(ctx context.Context) error {
+	if p.closed.Load() {
+		return ErrClosed
+	}
+	heard := make(chan struct{}, len(p.shards)) // shards may answer after nobody waits any more
+	for _, sh := range p.shards {
+		sh.notify(&refSource{ready: func(Event) { heard <- struct{}{} }}, Readable)
+	}
+	for range p.shards {
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (l *refListener) address() net.Addr { return l.ln.Addr() }
