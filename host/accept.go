@@ -139,6 +139,8 @@ func (s *Server) welcome(sock Socket) {
 	}
 	if s.refusing.Load() { // Close may have looked at the table before c was in it
 		c.inbox.Or(inReset)
+	} else if s.drainEnds.Load() != 0 && c.ask(causeDrain.info()) { // likewise the drain
+		c.inbox.Or(inClose)
 	}
 	if sent {
 		c.inbox.Or(inRead)

@@ -158,9 +158,15 @@ func (c *Conn) obeyClose(t *turn) {
 		return
 	}
 	c.mu.Lock()
-	end := c.more.asked
+	end := c.extrasLocked().asked
 	c.mu.Unlock()
+	if end.cause == causeNone {
+		return
+	}
 	if c.phase == phaseHandshake { // nobody but the server asks so early
+		if end.cause == causeDrain && c.srv.mayStillAsk(t.now) {
+			return // accept obeys it, or the drain comes back
+		}
 		c.answer(t, answers[http.StatusServiceUnavailable], end.cause)
 		return
 	}

@@ -16,6 +16,12 @@ var errCut = errors.New("host: connections had to be cut")
 // need not wait for half a minute.
 const drainPerConn = 2 * time.Millisecond
 
+// requestGrace is how long a drain waits for a request that is on its way over a
+// connection that was accepted in time. Such a client is let in and sent away as
+// the others, for it has found an open door; one that only holds a connection
+// ready is answered 503 after it.
+const requestGrace = time.Second
+
 // Drain ends the server in good order: it stops accepting, tells handlers that
 // want to know, lets messages that have come be answered, then sends Close
 // frames (1001) spread over time with jitter. It returns when every connection
@@ -30,13 +36,6 @@ func (s *Server) Drain(ctx context.Context) error {
 	defer s.wheel.cancel(&limit.node)
 	s.beginDrain(start)
 
-	web := make(chan struct{})
-	go func() { // ends by ctx at the latest
-		defer close(web)
-		if s.web != nil {
-			s.web.shutdown(ctx)
-		}
-	}()
 	err := s.waitEmpty(ctx)
 	for _, tn := range s.tenants {
 		select {
@@ -44,8 +43,9 @@ func (s *Server) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	cancel()
-	<-web
+	if s.web != nil {
+		s.web.shutdown(ctx) // what it served counts as open, too, and is gone or late
+	}
 	if err != nil {
 		s.admitMu.Lock()
 		n := s.open
@@ -61,7 +61,8 @@ func (s *Server) Drain(ctx context.Context) error {
 // beginDrain is what a drain does at once, at the time start.
 func (s *Server) beginDrain(start int64) {
 	s.drainEnds.Store(start + int64(s.opts().Drain.Timeout))
-	s.refuse()
+	s.graceEnds.Store(start + int64(requestGrace))
+	s.leave()
 	for _, name := range slices.Sorted(maps.Keys(s.tenants)) { // in an order that repeats
 		s.tenants[name].resume()
 		for _, cl := range s.tenants[name].everyCell() {
@@ -72,9 +73,9 @@ func (s *Server) beginDrain(start int64) {
 	s.sendAway(start)
 }
 
-// refuse lets nobody in any more.
-func (s *Server) refuse() {
-	s.refusing.Store(true)
+// leave closes the listeners. Who was accepted before is still let in.
+func (s *Server) leave() {
+	s.leaving.Store(true)
 	s.stopAccepting()
 }
 
@@ -91,11 +92,21 @@ func (s *Server) sendAway(start int64) {
 	for i, c := range conns {
 		s.at(start+spread*int64(i)/int64(len(conns)), func() { c.askAndWake(causeDrain.info()) })
 	}
-	// Who was being accepted while the list was made.
-	s.at(start+spread, func() {
-		s.hub.each(func(c *Conn) { c.askAndWake(causeDrain.info()) })
-	})
+	// Who was being accepted while the list was made, and who did not ask for
+	// anything in time.
+	for _, at := range []int64{spread, max(spread, int64(requestGrace))} {
+		s.at(start+at, func() {
+			s.hub.each(func(c *Conn) {
+				c.ask(causeDrain.info())
+				c.wakeUp(inClose) // also who was asked before
+			})
+		})
+	}
 }
+
+// mayStillAsk reports whether a request that a drain finds unfinished may be on
+// its way.
+func (s *Server) mayStillAsk(nowMono int64) bool { return nowMono < s.graceEnds.Load() }
 
 // moment is a function that the wheel calls.
 type moment struct {

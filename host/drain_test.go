@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"weir/netpoll"
 	"weir/pool"
 )
 
@@ -38,7 +39,7 @@ func (l *lab) drain(ctx context.Context) (done chan error) {
 		}
 		l.srv.admitMu.Lock()
 		defer l.srv.admitMu.Unlock()
-		return l.srv.empty != nil || l.srv.open == 0 && l.srv.refusing.Load()
+		return l.srv.empty != nil || l.srv.open == 0 && l.srv.leaving.Load()
 	}
 	eventually(l.t, "the drain to begin", waits)
 	return done
@@ -115,6 +116,10 @@ func TestADrainSaysGoodbyeToEverybody(t *testing.T) {
 	if slices.IsSorted(order) {
 		t.Error("they were sent away in the order in which they came")
 	}
+	if got := string(half.take()); got != "" {
+		t.Errorf("a request that may be on its way was answered %q", got)
+	}
+	l.pass(requestGrace)
 	if got := string(half.take()); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
 		t.Errorf("an unfinished request was answered %q", got)
 	}
@@ -130,6 +135,42 @@ func TestADrainSaysGoodbyeToEverybody(t *testing.T) {
 	}
 	if st := l.srv.Stats(); st.Closes["drain"] != clients+2 {
 		t.Errorf("closes: %v", st.Closes)
+	}
+	l.close()
+}
+
+// Whoever has found an open door is let in and sent away in order, so that a
+// supervisor who keeps the door open in between turns nobody away.
+func TestADrainLetsInWhoseRequestIsOnItsWay(t *testing.T) {
+	l := newLab(t, withoutPings)
+	half := l.knock()
+	half.write(upgradeHead[:40])
+	silent := l.knock()
+	d, a := l.door()
+	late := l.queue(d, 1)[0]
+	late.write(upgradeHead)
+	var done chan error
+	d.inAccept = func() { done = l.drain(context.Background()) }
+	a.Ready(netpoll.Readable)
+	l.pass(requestGrace / 2)
+	late.upgraded()
+	late.wantEnd(codeGoingAway)
+	half.write(upgradeHead[40:])
+	l.settle()
+	half.upgraded()
+	half.wantEnd(codeGoingAway)
+	l.pass(requestGrace)
+	if got := string(silent.take()); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+		t.Errorf("who asked for nothing was answered %q", got)
+	}
+	for _, c := range []*labClient{late, half, silent} {
+		if c.end != nil {
+			c.write(frame(0x88, "\x03\xe9"))
+		}
+		c.hangUp()
+	}
+	if err := l.drained(done); err != nil {
+		t.Error(err)
 	}
 	l.close()
 }
@@ -405,7 +446,7 @@ func TestADrainWaitsForRequestsOfNetHTTP(t *testing.T) {
 	<-entered
 	done := make(chan error, 1)
 	go func() { done <- w.srv.Drain(context.Background()) }()
-	eventually(t, "the drain", func() bool { return w.srv.refusing.Load() })
+	eventually(t, "the drain", func() bool { return w.srv.leaving.Load() })
 	select {
 	case err := <-done:
 		t.Errorf("the drain did not wait: %v", err)

@@ -98,13 +98,16 @@ func (l polledListener) Accept() (Socket, error) {
 	return s, nil
 }
 
+// Polled gives a poller's listener as Deps.Bind returns it.
+func Polled(ln *netpoll.Listener) Listener { return polledListener{ln} }
+
 // bindPolled is how addresses are bound but for Deps.Bind.
 func (s *Server) bindPolled(network, address string) (Listener, error) {
 	ln, err := s.poller.Listen(network, address)
 	if err != nil {
 		return nil, err
 	}
-	return polledListener{ln}, nil
+	return Polled(ln), nil
 }
 
 // Next is the time of Deps.Clock at which Advance should be called again, or
@@ -124,7 +127,8 @@ func (s *Server) BeginDrain() {
 
 // BeginClose does what Close begins with, as BeginDrain does for Drain.
 func (s *Server) BeginClose() {
-	s.refuse()
+	s.refusing.Store(true)
+	s.leave()
 	for _, tn := range s.tenants {
 		tn.resume()
 	}

@@ -36,7 +36,7 @@ type Deps struct {
 	// Executor runs lanes instead of Pool; nil means Pool.
 	Executor Executor
 	// Bind binds an address of Options.Server.Listen instead of Poller; network
-	// is "tcp" or "unix". nil means Poller.Listen.
+	// is "tcp" or "unix". nil means Poller.Listen; see Polled.
 	Bind func(network, address string) (Listener, error)
 	// Random is where the server's own choices and the seeds of handlers' random
 	// bytes come from; the server owns it. nil means a stream that nobody can
@@ -85,8 +85,10 @@ type Server struct {
 	rejected     [rejections]atomic.Uint64
 	byRoute      countsByRoute
 	drainEnds    atomic.Int64 // Mono ns; 0 while not draining
+	graceEnds    atomic.Int64 // Mono ns; the same for a drain's requestGrace
 	listening    atomic.Bool  // Listen has returned without an error
-	refusing     atomic.Bool  // Drain or Close has begun: nobody is admitted
+	leaving      atomic.Bool  // Drain or Close has begun: no listener is open
+	refusing     atomic.Bool  // Close has begun: nobody is admitted
 
 	admitMu    sync.Mutex // below
 	open       int
@@ -228,7 +230,7 @@ func (s *Server) Listen() error {
 
 // Accepting reports whether new connections are welcome: from Listen until Drain
 // or Close begins. Any goroutine.
-func (s *Server) Accepting() bool { return s.listening.Load() && !s.refusing.Load() }
+func (s *Server) Accepting() bool { return s.listening.Load() && !s.leaving.Load() }
 
 // Addrs returns the bound addresses, in the order of Options.
 func (s *Server) Addrs() []net.Addr {

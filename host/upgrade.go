@@ -227,6 +227,10 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 	c.leaveHandshake()
 	c.phase = phaseOpen
 	c.openedAt = uint32(c.srv.clock.UnixMilli() / 1000)
+	if c.srv.drainEnds.Load() != 0 { // it came in time to be let in
+		c.ask(causeDrain.info())
+		t.bits |= inClose
+	}
 	c.owner.Store(c.route.tenant)
 	c.lastHeard = t.now
 	c.deadline = 0
