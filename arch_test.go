@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"netpoll":               {},
 	"pool":                  {},
 	"internal/hist":         {},
+	"internal/systemd":      {},
 	"internal/wasm":         {},
 	"internal/sign":         {},
 	"internal/bundle":       {"internal/wasm"},
@@ -29,11 +30,11 @@ var mayImport = map[string][]string{
 	"runtime":               {"internal/wasm", "internal/hist"},
 	"host":                  {"netpoll", "pool", "runtime", "internal/hist"},
 	"internal/sim":          {"runtime", "host"},
-	"internal/config":       {"netpoll", "pool", "runtime", "host", "internal/sign"},
+	"internal/config":       {"netpoll", "pool", "runtime", "host", "internal/sign", "internal/systemd"},
 	"internal/scenario":     {"internal/sim", "internal/config", "host", "runtime"},
 	"internal/admin":        {"netpoll", "pool", "runtime", "host", "internal/hist"},
 	"guest-sdk/weirtest":    {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},
-	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario", "internal/bundle", "internal/sign"},
+	"internal/cli":          {"netpoll", "pool", "runtime", "host", "guest-sdk", "internal/config", "internal/admin", "internal/sim", "internal/hist", "internal/scenario", "internal/bundle", "internal/sign", "internal/systemd"},
 	".":                     {"internal/cli"},
 }
 

@@ -20,13 +20,18 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	hangups := make(chan os.Signal, 1) // one that waits is as good as two
 	signal.Notify(hangups, syscall.SIGHUP)
+	environ := os.Environ()
+	for _, name := range cli.OfSupervisor() { // for this process, not for its children
+		os.Unsetenv(name)
+	}
 	cacheDir, _ := os.UserCacheDir() // an error means that there is none
 	os.Exit(cli.Run(context.Background(), cli.Env{
 		Args:           os.Args[1:],
 		Stdin:          os.Stdin,
 		Stdout:         os.Stdout,
 		Stderr:         os.Stderr,
-		Environ:        os.Environ(),
+		Environ:        environ,
+		Pid:            os.Getpid(),
 		Terminal:       isTerminal(os.Stderr),
 		StdoutTerminal: isTerminal(os.Stdout),
 		Signals:        signals,

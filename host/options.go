@@ -24,8 +24,10 @@ type Options struct {
 
 // ServerOptions bound who may connect and how a request may look.
 type ServerOptions struct {
-	// Listen lists the addresses to bind, "host:port" or "unix:/path". Empty
-	// means ":8080".
+	// Listen lists the addresses to bind, "host:port" or "unix:/path". A socket
+	// that the supervisor has passed (systemd's socket activation) is used instead
+	// of binding its address; "systemd:NAME" stands for those of that
+	// FileDescriptorName=, "systemd" for all that are left. Empty means ":8080".
 	Listen []string `koanf:"listen" reload:"restart"`
 	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
 	// open a WebSocket. Empty allows only pages of the same host and port; "*"
@@ -244,6 +246,9 @@ func (o Options) Validate() error {
 	for i, address := range o.Server.Listen {
 		if strings.TrimSpace(address) == "" {
 			bad(fmt.Sprintf("server.listen[%d]", i), "is empty; write an address such as \":8080\"")
+		}
+		if address == "systemd:" {
+			bad(fmt.Sprintf("server.listen[%d]", i), "names no socket; write \"systemd:NAME\", or \"systemd\" for every one that was passed")
 		}
 	}
 	for i, origin := range o.Server.AllowedOrigins {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +24,11 @@ const (
 
 // Options say where the listener is and who may call its API.
 type Options struct {
-	// Listen is "host:port" or "unix:/path". Required.
+	// Listen is "host:port" or "unix:/path". Required, unless there is a File.
 	Listen string
+	// File is a socket that listens already and is used instead of Listen. It stays
+	// the caller's, who may close it afterwards.
+	File *os.File
 	// Token is what the API asks for. Empty means that one is made, where only this
 	// machine can connect; elsewhere, that there is no API.
 	Token string
@@ -76,7 +80,7 @@ func Listen(o Options) (*Listener, error) {
 	if o.MaxModuleBytes == 0 {
 		o.MaxModuleBytes = defaultMaxModuleBytes
 	}
-	ln, err := bind(o.Listen)
+	ln, err := o.bind()
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +104,14 @@ func Listen(o Options) (*Listener, error) {
 		}
 	})
 	return l, nil
+}
+
+// bind returns the socket to listen on.
+func (o *Options) bind() (net.Listener, error) {
+	if o.File != nil {
+		return net.FileListener(o.File)
+	}
+	return bind(o.Listen)
 }
 
 // secure decides whether there is an API, wraps the listener with TLS, and makes

@@ -21,6 +21,9 @@ type Env struct {
 	Stdout  io.Writer // data
 	Stderr  io.Writer // words for people, and the log
 	Environ []string  // "NAME=value"
+	// Pid is this process, as the supervisor knows it that may have passed sockets
+	// (Environ). 0: it has not.
+	Pid int
 	// Terminal says that Stderr is a terminal; the log is text then.
 	Terminal bool
 	// StdoutTerminal says that Stdout is one; tables have colours then.

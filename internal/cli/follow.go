@@ -18,6 +18,7 @@ import (
 	"weir/host"
 	"weir/internal/admin"
 	"weir/internal/config"
+	"weir/internal/systemd"
 )
 
 const (
@@ -40,6 +41,8 @@ type follower struct {
 	level slog.LevelVar
 	asked chan func(live context.Context) // by do
 	ended chan struct{}                   // closed when live has returned
+
+	supervisor *systemd.Notifier // nil: none
 
 	logger  *slog.Logger
 	server  *host.Server
@@ -82,7 +85,8 @@ type sighting struct {
 func newFollower(env *Env, s *site, read func() (reading, error)) *follower {
 	f := &follower{
 		env: env, site: s, read: read, after: time.After, asked: make(chan func(context.Context)), ended: make(chan struct{}),
-		files: s.files, current: &s.config, secrets: s.secrets, serving: map[string]*deployment{}, seen: map[string]*sighting{},
+		supervisor: systemd.NewNotifier(env.Environ, env.Pid),
+		files:      s.files, current: &s.config, secrets: s.secrets, serving: map[string]*deployment{}, seen: map[string]*sighting{},
 		shown: reading{config: &s.config, secrets: s.secrets}, uploads: map[string][]string{}, refusals: map[string]*admin.Refusal{},
 	}
 	for _, m := range s.modules {
@@ -188,6 +192,12 @@ func (f *follower) reconfigure(asked bool) (modules map[string]bool) {
 	var changes []config.Change
 	if err == nil {
 		merged, changes = config.Merge(f.current, next.config)
+	}
+	if asked || err != nil || len(changes) > 0 {
+		_ = f.supervisor.Reloading() // who cannot be told misses nothing that matters
+		defer func() { _ = f.supervisor.Notify(systemd.Ready) }()
+	}
+	if err == nil {
 		err = f.server.Reconfigure(merged.Options)
 	}
 	if err == nil {

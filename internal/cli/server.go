@@ -16,6 +16,7 @@ import (
 	"weir/host"
 	"weir/internal/admin"
 	"weir/internal/config"
+	"weir/internal/systemd"
 	"weir/netpoll"
 	"weir/pool"
 	"weir/runtime"
@@ -48,7 +49,8 @@ type site struct {
 
 	cacheDir string // Env.CacheDir
 	logs     *admin.LogRing
-	admin    *admin.Listener // once it listens; nil: none is configured
+	admin    *admin.Listener  // once it listens; nil: none is configured
+	passed   []systemd.Socket // sockets that the supervisor has bound
 }
 
 // stack is a running server and what it stands on. Whoever starts it stops it.
@@ -73,6 +75,10 @@ func run(ctx context.Context, env *Env, s *site) error {
 	type result struct {
 		stack *stack
 		err   error
+	}
+	var err error
+	if s.passed, err = systemd.Sockets(env.Environ, env.Pid); err != nil {
+		return err
 	}
 	s.cacheDir = env.CacheDir
 	plain := logger // for what the admin API must not tell
@@ -105,6 +111,8 @@ func run(ctx context.Context, env *Env, s *site) error {
 	if s.ready != nil {
 		s.ready(urls(st.server.Addrs()))
 	}
+	supervised := supervise(env, st, logger)
+	defer supervised.close()
 	quit, endLive := s.beside(ctx, st.server, logger)
 
 	select {
@@ -121,7 +129,8 @@ func run(ctx context.Context, env *Env, s *site) error {
 		}
 		return &exitError{exitBroken, errors.Join(fmt.Errorf("the poller stopped: %w", err), orSignal(env, logger, takeDownTimeout, end))}
 	}
-	err := orSignal(env, logger, 0, func() error {
+	supervised.drains()
+	err = orSignal(env, logger, 0, func() error {
 		endLive()
 		return st.server.Drain(context.WithoutCancel(ctx))
 	})
@@ -188,8 +197,21 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		}
 	}()
 
+	options := s.config.WithDefaults().Options
+	listens, err := assign(s.passed, options.Server.Listen, s.config.Admin.Listen)
+	if err != nil {
+		return nil, err
+	}
+	options.Server.Listen = listens.addresses
+
 	if s.config.Admin.Listen != "" {
-		if st.admin, err = admin.Listen(s.adminOptions(logger)); err != nil {
+		o := s.adminOptions(logger)
+		o.File = listens.admin
+		st.admin, err = admin.Listen(o)
+		if o.File != nil {
+			_ = o.File.Close() // the listener has its own
+		}
+		if err != nil {
 			return nil, &exitError{listenCode(err), fmt.Errorf("admin.listen: %w", err)}
 		}
 		s.admin = st.admin
@@ -221,12 +243,13 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		return nil, fmt.Errorf("open the poller: %w", err)
 	}
 	st.pool = pool.New(s.config.Pool)
-	st.server, err = host.New(s.config.Options, host.Deps{
+	st.server, err = host.New(options, host.Deps{
 		Engine: st.engine,
 		Poller: st.poller,
 		Pool:   st.pool,
 		Logger: logger,
 		HTTP:   s.http,
+		Bind:   listens.bind(st.poller),
 
 		TimeHandlers: st.admin != nil,
 	})

@@ -128,8 +128,8 @@ type LogOptions struct {
 
 // AdminOptions say how an operator's programs reach the server.
 type AdminOptions struct {
-	// Listen is an address, "host:port" or "unix:/path", that answers /metrics for
-	// Prometheus, /healthz, and /readyz, which is 503 until every module is loaded
+	// Listen is an address, "host:port", "unix:/path" or, for a socket that was
+	// passed, "systemd:NAME", that answers /metrics for Prometheus, /healthz, and /readyz, which is 503 until every module is loaded
 	// and while the server drains. These ask for no token: bind it to a loopback
 	// address, such as "127.0.0.1:9100", or let nobody else reach it. With a token
 	// it answers the API too. Empty means that there is no such listener, and that
@@ -161,11 +161,11 @@ func (o AdminOptions) validate(bad func(string, string, ...any)) {
 	_, port, err := net.SplitHostPort(o.Listen)
 	path, isUnix := strings.CutPrefix(o.Listen, "unix:")
 	switch {
-	case o.Listen == "":
+	case o.Listen == "", strings.HasPrefix(o.Listen, "systemd:"):
 	case isUnix && path == "":
 		bad("admin.listen", "%q names no file, such as unix:/run/weir/admin.sock", o.Listen)
 	case !isUnix && (err != nil || port == ""):
-		bad("admin.listen", "%q is neither host:port, such as 127.0.0.1:9100, nor unix:/path", o.Listen)
+		bad("admin.listen", "%q is neither host:port, such as 127.0.0.1:9100, nor unix:/path, nor systemd:NAME", o.Listen)
 	}
 	if n := len(o.Token); n > 0 && n < minTokenBytes {
 		bad("admin.token", "it has %d bytes and must have %d or more; make one with: openssl rand -hex 32", n, minTokenBytes)
