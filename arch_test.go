@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly lists the folders that hold test files and nothing else.
-var testOnly = []string{"chaos", "test/browser"}
+var testOnly = []string{"chaos", "test/browser", "test/deploy"}
 
 // thirdParty names the one folder that may import each library, tests
 // excepted. A path stands for itself and everything below it.
