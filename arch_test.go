@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"runtime":               {"internal/wasm", "internal/hist"},
 	"host":                  {"netpoll", "pool", "runtime", "internal/hist"},
 	"internal/sim":          {"runtime", "host"},
-	"internal/config":       {"netpoll", "pool", "runtime", "host", "internal/sign", "internal/systemd"},
+	"internal/config":       {"netpoll", "pool", "runtime", "host", "internal/sign"},
 	"internal/scenario":     {"internal/sim", "internal/config", "host", "runtime"},
 	"internal/admin":        {"netpoll", "pool", "runtime", "host", "internal/hist"},
 	"guest-sdk/weirtest":    {"netpoll", "pool", "internal/scenario", "internal/sim", "internal/config", "host", "runtime"},

@@ -112,7 +112,7 @@ func newRoot(env *Env) *cobra.Command {
 	root.AddCommand(
 		newDemo(env), newDev(env), newNew(env), newBuild(env), newTest(env), newSign(env), newServe(env), newConfig(env), newLimits(env), newDoctor(env),
 		newStatus(env), newModule(env), newConn(env), newTopic(env), newTail(env), newLogs(env),
-		newConnect(env), newBench(env), newReplay(env), newVersion(env), newTranspile(env),
+		newConnect(env), newBench(env), newReplay(env), newMan(env), newVersion(env), newTranspile(env),
 	)
 	return root
 }
