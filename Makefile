@@ -16,6 +16,8 @@ SOAK      ?= 30m
 
 # 2026.2.2
 STATICCHECK_VERSION := v0.8.2
+# Later ones build rpms with a module that the module proxy does not have.
+NFPM_VERSION := v2.43.0
 
 # go_test runs the tests of modules $(1) with flags $(2) and sums them up as $(3).
 define go_test
@@ -68,7 +70,7 @@ DEBIAN_TOOLS := clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 rustc libstd
 # promtool is taken out of the package prometheus: to install that would start a server.
 
 .PHONY: tools
-tools: ## what the five languages, lint and the browser test need (Debian, as root)
+tools: ## what the five languages, lint, release and the browser test need (Debian, as root)
 	@command -v apt-get >/dev/null || { echo 'make tools installs with apt-get (Debian, Ubuntu).'; \
 	  echo 'Elsewhere see what `weir doctor` says, and install wabt and chromium.'; exit 1; }
 	@missing=(); for p in $(DEBIAN_TOOLS); do dpkg -s $$p >/dev/null 2>&1 || missing+=($$p); done; \
@@ -79,6 +81,7 @@ tools: ## what the five languages, lint and the browser test need (Debian, as ro
 	  apt-get download -q prometheus || { apt-get update -q; apt-get download -q prometheus; }; \
 	  dpkg -x prometheus_*.deb .; install -D usr/bin/promtool $(GOBIN)/promtool; }
 	GOBIN=$(GOBIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	GOBIN=$(GOBIN) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	@for folder in $(NPM_FOLDERS); do \
 	  cmp -s $$folder/package-lock.json $$folder/node_modules/.installed && continue; \
 	  (set -x; cd $$folder && npm ci --no-audit --no-fund && cp package-lock.json node_modules/.installed); done
@@ -91,9 +94,13 @@ js-engine: ## the engine for JavaScript, half a minute (needs make tools); `make
 # Folders whose packages the tests need.
 NPM_FOLDERS := . test/browser
 
+.PHONY: release
+release: ## archives, deb and rpm of every system in dist/ (needs make tools); the same commit gives the same bytes
+	GO='$(GO)' NFPM='$(GOBIN)/nfpm' deploy/release dist
+
 .PHONY: clean
 clean: ## remove what the other targets leave here
-	rm -rf weir bin node_modules test/browser/node_modules guest-sdk/js/engine/built/*.wasm
+	rm -rf weir dist bin node_modules test/browser/node_modules guest-sdk/js/engine/built/*.wasm
 
 ##@ Generated files
 
