@@ -112,7 +112,6 @@ func run(ctx context.Context, env *Env, s *site) error {
 		s.ready(urls(st.server.Addrs()))
 	}
 	supervised := supervise(env, st, logger)
-	defer supervised.close()
 	quit, endLive := s.beside(ctx, st.server, logger)
 
 	select {
@@ -123,6 +122,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 	case <-quit:
 		logger.Info("draining")
 	case err := <-st.fatal:
+		supervised.close()
 		end := func() error {
 			endLive()
 			return st.close()
@@ -134,6 +134,7 @@ func run(ctx context.Context, env *Env, s *site) error {
 		endLive()
 		return st.server.Drain(context.WithoutCancel(ctx))
 	})
+	supervised.close() // before what it looks at
 	if errors.Is(err, errStopped) {
 		return err // without taking anything down: the process ends
 	}

@@ -56,7 +56,7 @@ func (s *supervised) drains() {
 	}
 }
 
-// close ends the telling.
+// close ends the telling. It comes before the poller is closed.
 func (s *supervised) close() {
 	s.end()
 	s.wg.Wait()
