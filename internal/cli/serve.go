@@ -65,7 +65,7 @@ func newServe(env *Env) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	f.registerSource(flags)
-	flags.StringArrayVarP(&f.listen, "listen", "l", nil, "`ADDRESS` to bind, host:port or unix:/path; may be repeated")
+	flags.StringArrayVarP(&f.listen, "listen", "l", nil, "`ADDRESS` to bind, host:port or unix:/path, or systemd:NAME for a socket that was passed; may be repeated")
 	flags.StringVar(&f.static, "static", "", "`FOLDER` whose files answer what is not a WebSocket")
 	f.log.register(flags)
 	return cmd
