@@ -49,6 +49,7 @@ var thirdParty = map[string]string{
 	"github.com/tetratelabs/wazero":    "runtime",
 	"github.com/gobwas/ws":             "host",
 	"github.com/gobwas/httphead":       "host",
+	"github.com/klauspost/compress":    "host",
 	"github.com/knadh/koanf":           "internal/config",
 	"github.com/goccy/go-yaml":         "internal/config",
 	"github.com/go-viper/mapstructure": "internal/config",

@@ -13,6 +13,7 @@ import (
 // and never takes more memory than bytes have come for.
 type assembly struct {
 	op        ws.OpCode // text or binary
+	deflated  bool      // the payload is compressed
 	fragments int
 	since     int64 // Mono ns of the message's first byte
 
@@ -35,10 +36,10 @@ var assemblies = sync.Pool{New: func() any { return new(assembly) }}
 const assemblyMinBytes = 1 << 10
 
 // startFrame begins a frame of c's message, and the message if it is the first.
-func (c *Conn) startFrame(h ws.Header, nowMono int64) {
+func (c *Conn) startFrame(h ws.Header, deflated bool, nowMono int64) {
 	if c.asm == nil {
 		c.asm = assemblies.Get().(*assembly)
-		c.asm.op = h.OpCode
+		c.asm.op, c.asm.deflated = h.OpCode, deflated
 		c.asm.since = nowMono
 	}
 	a := c.asm
@@ -84,14 +85,14 @@ func (a *assembly) grown(limitBytes int64) int {
 }
 
 // took unmasks n bytes that were put into room, and reports whether the text is
-// still valid.
+// still valid, as far as that can be seen.
 func (a *assembly) took(n int) bool {
 	p := a.buf.B[a.n : a.n+n]
 	ws.Cipher(p, a.mask, a.pos)
 	a.pos += n
 	a.n += n
 	a.left -= int64(n)
-	return a.op != ws.OpText || a.text.feed(p)
+	return a.op != ws.OpText || a.deflated || a.text.feed(p)
 }
 
 // payload is the message.

@@ -8,7 +8,7 @@ const (
 	codeProtocol    = 1002
 	codeNoStatus    = 1005 // the peer's Close frame had no code
 	codeAbnormal    = 1006 // the connection ended without a Close frame
-	codeInvalidData = 1007 // text that is not UTF-8
+	codeInvalidData = 1007 // text that is not UTF-8, messages that cannot be inflated
 	codePolicy      = 1008 // floods, slow messages
 	codeTooBig      = 1009
 	codeInternal    = 1011 // the handler failed
@@ -31,7 +31,9 @@ const (
 	causeBreaker
 	causeProtocol
 	causeInvalidUTF8
+	causeBadDeflate
 	causeTooBig
+	causeInflateRatio
 	causeTooManyFragments
 	causeSlowMessage
 	causeControlFlood
@@ -64,7 +66,9 @@ var causeTable = [causes]struct {
 	causeBreaker:          {"handler_broken", codeOverloaded, "handler keeps failing"},
 	causeProtocol:         {"protocol_error", codeProtocol, "protocol error"},
 	causeInvalidUTF8:      {"invalid_utf8", codeInvalidData, "text is not UTF-8"},
+	causeBadDeflate:       {"invalid_deflate", codeInvalidData, "message cannot be inflated"},
 	causeTooBig:           {"message_too_big", codeTooBig, "message too big"},
+	causeInflateRatio:     {"inflate_ratio", codeTooBig, "message inflates too much"},
 	causeTooManyFragments: {"too_many_fragments", codePolicy, "too many fragments"},
 	causeSlowMessage:      {"slow_message", codePolicy, "message took too long"},
 	causeControlFlood:     {"control_flood", codePolicy, "too many control frames"},

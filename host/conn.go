@@ -56,12 +56,13 @@ type Conn struct {
 
 	mu sync.Mutex // below: any goroutine
 
-	writing bool // somebody is in Write, or gathers what it will write
-	retry   bool // the socket became writable while somebody wrote
-	blocked bool // the socket is full; Writable is awaited
-	sealed  bool // the Close frame is queued: nothing may follow it
-	broken  bool // a write failed: the peer is gone
-	dead    bool // torn down; the writer closes the socket if there is one
+	writing bool      // somebody is in Write, or gathers what it will write
+	retry   bool      // the socket became writable while somebody wrote
+	blocked bool      // the socket is full; Writable is awaited
+	sealed  bool      // the Close frame is queued: nothing may follow it
+	broken  bool      // a write failed: the peer is gone
+	dead    bool      // torn down; the writer closes the socket if there is one
+	agreed  agreement // how messages are compressed; fixed as route is
 	out     *outQueue
 	more    *extras
 
@@ -99,6 +100,8 @@ type extras struct {
 	timers  map[int64]*guestTimer
 	due     []*guestTimer
 	state   []byte // the handler's attachment
+
+	takeover *takeover // fixed as Conn.agreed is, which says whether there is one
 }
 
 // extrasLocked is c.more, made when it is missing.

@@ -110,7 +110,7 @@ func (c *Conn) fail(t *turn, why cause) {
 // bytes mean nothing.
 func (c cause) fatal() bool {
 	switch c {
-	case causeProtocol, causeInvalidUTF8, causeTooBig, causeTooManyFragments, causeSlowMessage, causeControlFlood, causeInboundBudget:
+	case causeProtocol, causeInvalidUTF8, causeBadDeflate, causeTooBig, causeInflateRatio, causeTooManyFragments, causeSlowMessage, causeControlFlood, causeInboundBudget:
 		return true
 	default:
 		return false

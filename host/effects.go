@@ -137,12 +137,18 @@ func (inv *invocation) commitReply(e *effect) {
 	t := inv.turn
 	frame := t.own[e.from:e.to]
 	if t.claim() {
-		from := t.ownDone
-		t.ownDone += copy(t.own[from:], frame)
-		t.stats.framesOut.Add(1)
 		if t.tails != nil {
-			t.showSend(inv.conn, t.own[from:t.ownDone])
+			t.showSend(inv.conn, frame)
 		}
+		t.stats.framesOut.Add(1)
+		if inv.conn.agreed.compresses() {
+			if packed := inv.conn.deflated(frame); packed != nil {
+				t.ownDone += copy(t.own[t.ownDone:], packed.B) // which is shorter
+				packed.Release()
+				return
+			}
+		}
+		t.ownDone += copy(t.own[t.ownDone:], frame)
 		return
 	}
 	inv.commitSend(inv.conn, frame)
@@ -157,9 +163,17 @@ func (inv *invocation) commitSend(c *Conn, frame []byte) {
 	buf.Release()
 }
 
-// sendTo is deliver for a message.
+// sendTo is deliver for a message, which is compressed if c wants that and whoever
+// writes it will not do so.
 func (t *turn) sendTo(c *Conn, frame *pool.Buf) queued {
-	answer := t.deliver(c, frame)
+	form := frame
+	if c.agreed.shares() > 0 {
+		if packed := c.deflated(frame.B); packed != nil {
+			defer packed.Release()
+			form = packed
+		}
+	}
+	answer := t.deliver(c, form)
 	if t.tails != nil && answer <= queuedMine {
 		t.showSend(c, frame.B)
 	}

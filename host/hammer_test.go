@@ -33,6 +33,10 @@ type crowd struct {
 	t     testing.TB
 	l     *lab
 	shard *shard
+	// offers are what clients ask for of permessage-deflate, and filler makes their
+	// words long enough for it.
+	offers []string
+	filler string
 
 	mu  sync.Mutex // guards lab.wires and ids
 	ids [32]atomic.Int64
@@ -57,28 +61,38 @@ func (cr *crowd) enter(r *rand.Rand, name string, word *int) *member {
 	cr.mu.Unlock()
 	m := &member{crowd: cr, rand: r, name: name, word: word, last: make(map[string]int)}
 	m.labClient = &labClient{wire: w, t: inGoroutine{cr.t}, lab: cr.l}
+	head, offer := upgradeHead, ""
+	if len(cr.offers) > 0 {
+		offer = cr.offers[r.IntN(len(cr.offers))]
+		head = withOffer(head, offer)
+	}
 	if r.IntN(2) == 0 { // the request comes with the connection, or later, or in two parts
-		w.write(upgradeHead)
+		w.write(head)
 	}
 	wasThere := len(w.inbound) > 0
 	cr.shard.watch(w)
 	cr.l.srv.welcome(w)
 	if !wasThere {
-		cut := r.IntN(len(upgradeHead))
-		w.write(upgradeHead[:cut])
-		w.write(upgradeHead[cut:])
+		cut := r.IntN(len(head))
+		w.write(head[:cut])
+		w.write(head[cut:])
 	}
 	eventually(cr.t, "an upgrade", func() bool {
 		m.buf = append(m.buf, w.take()...)
 		return len(m.buf) > 0 || w.gone()
 	})
-	m.upgraded()
+	if offer == "" {
+		m.upgraded()
+	} else {
+		m.zip = m.agree()
+	}
 	return m
 }
 
 // listens checks what has come.
 func (m *member) listens() {
 	for _, text := range m.texts() {
+		text, _, _ = strings.Cut(text, "|")
 		kind, rest, _ := strings.Cut(text, " ")
 		switch {
 		case kind == "e":
@@ -110,7 +124,7 @@ func (m *member) act() bool {
 	someone := m.crowd.ids[r.IntN(len(m.crowd.ids))].Load()
 	switch r.IntN(40) {
 	case 0, 1, 2, 3, 4, 5, 6, 7, 8:
-		m.say(fmt.Sprintf("echo e %d", m.said))
+		m.say(fmt.Sprintf("echo e %d%s", m.said, m.crowd.filler))
 		m.said++
 	case 9, 10: // in pieces
 		p := frame(0x01, "ech") + frame(0x89, "p") + frame(0x80, fmt.Sprintf("o e %d", m.said))
@@ -125,7 +139,7 @@ func (m *member) act() bool {
 		var script []string
 		for range 1 + r.IntN(3) {
 			*m.word++
-			script = append(script, fmt.Sprintf("publish %s p %s:%d", topic, m.name, *m.word))
+			script = append(script, fmt.Sprintf("publish %s p %s:%d%s", topic, m.name, *m.word, m.crowd.filler))
 		}
 		m.say(strings.Join(script, ";"))
 	case 15, 16, 17:
@@ -216,18 +230,21 @@ func (m *member) part() {
 	}
 }
 
-func TestACrowdThatDoesAsItLikesBreaksNoPromise(t *testing.T) {
+func TestACrowdThatDoesAsItLikesBreaksNoPromise(t *testing.T) { crowdBreaksNoPromise(t, nil, "") }
+
+func crowdBreaksNoPromise(t *testing.T, offers []string, filler string, change ...func(*setup)) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	const clients, actions = 16, 400
-	l := newLab(t, withoutPings, onlyInstances(3), func(s *setup) {
+	change = append(change, withoutPings, onlyInstances(3), func(s *setup) {
 		s.opts.WebSocket.OutboundQueueSize = 1 << 20
 		s.opts.WebSocket.OutboundQueueMessages = 100_000
 	})
+	l := newLab(t, change...)
 	l.clock.ns.Store(int64(time.Hour))
 	watcher := l.connect("/?open=join+gone")
 	stopPool := l.threads(pool.Options{Workers: 4})
-	cr := &crowd{t: t, l: l, shard: newShard()}
+	cr := &crowd{t: t, l: l, shard: newShard(), offers: offers, filler: filler}
 	cr.shard.watch(watcher.wire)
 
 	var done atomic.Bool

@@ -125,6 +125,9 @@ func (l *lab) checkEmpty() {
 	if st.InboundBytes != 0 || st.OutboundBytes != 0 {
 		l.t.Errorf("%d inbound and %d outbound bytes are still counted", st.InboundBytes, st.OutboundBytes)
 	}
+	if n := st.Deflate.TakeoverBytes; n != 0 {
+		l.t.Errorf("%d bytes are still reserved for what connections remember", n)
+	}
 	for name, tn := range l.srv.tenants {
 		if n := len(tn.topics.topics); n != 0 {
 			l.t.Errorf("module %s still has %d topics", name, n)
@@ -570,6 +573,8 @@ type labClient struct {
 	lab  *lab
 	conn *Conn
 
+	zip *zipped // with permessage-deflate
+
 	buf   []byte   // arrived, not understood yet
 	heard []string // payloads of messages, not asked for yet
 	pings int
@@ -600,14 +605,27 @@ func (c *labClient) upgraded() {
 	c.buf = c.buf[i+4:]
 }
 
-func (c *labClient) say(text string) { c.write(frame(0x81, text)) }
+func (c *labClient) say(text string) {
+	if c.zip != nil && len(text)%2 == 0 {
+		c.write(frame(0xC1, c.zip.pack(text)))
+		return
+	}
+	c.write(frame(0x81, text))
+}
 
 // listen understands what has arrived.
 func (c *labClient) listen() {
 	c.t.Helper()
 	c.buf = append(c.buf, c.take()...)
-	for {
+	for len(c.buf) > 0 {
+		packed := c.zip != nil && c.buf[0]&rsv1Bit != 0
+		if packed {
+			c.buf[0] &^= rsv1Bit
+		}
 		op, payload, n := parseServerFrame(c.buf)
+		if packed {
+			c.buf[0] |= rsv1Bit
+		}
 		if n == 0 {
 			return
 		}
@@ -617,6 +635,9 @@ func (c *labClient) listen() {
 		c.buf = c.buf[n:]
 		switch op {
 		case ws.OpText, ws.OpBinary:
+			if packed {
+				payload = c.zip.unpack(payload)
+			}
 			c.heard = append(c.heard, payload)
 		case ws.OpPing:
 			c.pings++

@@ -303,6 +303,9 @@ func (c *Conn) tearDown(t *turn) {
 		c.held.Release()
 		c.held = nil
 	}
+	if c.agreed.keeps() {
+		s.compression.kept.Add(-c.agreed.keepsBytes())
+	}
 	c.mu.Lock()
 	c.dead, c.sealed = true, true
 	writing := c.writing

@@ -69,8 +69,8 @@ type ServerOptions struct {
 
 // WebSocketOptions bound one connection.
 type WebSocketOptions struct {
-	// MaxMessageSize bounds one message after reassembly. A longer one closes
-	// the connection with 1009 before the handler sees any of it. Range
+	// MaxMessageSize bounds one message after reassembly and inflation. A longer
+	// one closes the connection with 1009 before the handler sees any of it. Range
 	// [1, 64MiB]; 0 means 64KiB.
 	MaxMessageSize Size `koanf:"max_message_size" over:"close 1009"`
 	// MaxFrameSize bounds the payload of one frame (RFC 6455 §10.4); 1009.
@@ -110,6 +110,42 @@ type WebSocketOptions struct {
 	MaxTopics int `koanf:"max_topics" over:"host call answers too many"`
 	// MaxTimers bounds the timers of one connection. 0 means 64.
 	MaxTimers int `koanf:"max_timers" over:"host call answers too many"`
+	// Compression says whether messages are compressed where the client offers
+	// permessage-deflate (RFC 7692): "on" or "off". It costs some 10 µs of CPU time a
+	// KiB. Leave it off where a message has both a secret and text that somebody else
+	// chooses: its size then tells of the secret. Empty means "off".
+	Compression string `koanf:"compression" reload:"connections" oneof:"off,on"`
+	// Deflate says how, when Compression is on.
+	Deflate DeflateOptions `koanf:"deflate"`
+}
+
+// DeflateOptions say how messages are compressed. The zero value of a field means
+// its default.
+type DeflateOptions struct {
+	// Level is what the compressor spends on a message, range [1, 9]: 1 is the
+	// fastest, 9 the smallest. A message that is larger than the window which the
+	// client asked for is compressed in a way of its own, much like 5. 0 means 1.
+	Level int `koanf:"level" reload:"hot"`
+	// Threshold is the size from which on a message is compressed before it is sent;
+	// it still goes out as it is when that is shorter. 0 means 512B.
+	Threshold Size `koanf:"threshold" reload:"hot"`
+	// MaxRatio bounds how many times its own size a message of a peer may become,
+	// once it is larger than 64KiB; 1009. A message never becomes larger than
+	// max_message_size. 0 means 25.
+	MaxRatio int `koanf:"max_ratio" reload:"hot" over:"close 1009"`
+	// ContextTakeover says whether a message may refer to those before it, if the
+	// client agrees. Small messages that resemble each other become a fraction of
+	// the size, for which a connection remembers what was said last: up to
+	// 2^window_bits bytes each way. What is published is compressed for each
+	// receiver by itself.
+	ContextTakeover bool `koanf:"context_takeover" reload:"connections"`
+	// TakeoverBudget bounds what all connections with context takeover may remember;
+	// those that come when it is spent get none. 0 means 64MiB.
+	TakeoverBudget Size `koanf:"takeover_budget" reload:"connections" over:"no takeover"`
+	// WindowBits bounds how far back a message may refer: 2^window_bits bytes, range
+	// [8, 15]. 0 means 12 with context_takeover, since what is remembered has to be
+	// looked through for each message, and 15 without.
+	WindowBits int `koanf:"window_bits" reload:"connections"`
 }
 
 // HandlerOptions bound what one invocation may ask for.
@@ -166,6 +202,12 @@ type Route struct {
 	Key string `koanf:"key"`
 }
 
+// Values of WebSocketOptions.Compression.
+const (
+	compressionOff = "off"
+	compressionOn  = "on"
+)
+
 const (
 	inlineAuto  = "auto"
 	inlineNever = "never"
@@ -206,6 +248,15 @@ func (o Options) WithDefaults() Options {
 	setDefault(&w.OutboundQueueMessages, 1024)
 	setDefault(&w.MaxTopics, 128)
 	setDefault(&w.MaxTimers, 64)
+	setDefault(&w.Compression, compressionOff)
+	setDefault(&w.Deflate.Level, 1)
+	setDefault(&w.Deflate.Threshold, 512)
+	setDefault(&w.Deflate.MaxRatio, 25)
+	setDefault(&w.Deflate.TakeoverBudget, 64<<20)
+	if w.Deflate.ContextTakeover {
+		setDefault(&w.Deflate.WindowBits, 12)
+	}
+	setDefault(&w.Deflate.WindowBits, maxWindowBits)
 
 	h := &o.Handler
 	setDefault(&h.MaxEffects, 1000)
@@ -272,6 +323,14 @@ func (o Options) Validate() error {
 	atLeastZero(bad, "websocket.outbound_queue_messages", w.OutboundQueueMessages)
 	atLeastZero(bad, "websocket.max_topics", w.MaxTopics)
 	atLeastZero(bad, "websocket.max_timers", w.MaxTimers)
+	if on := w.Compression; on != "" && on != compressionOn && on != compressionOff {
+		bad("websocket.compression", "%q is neither \"on\" nor \"off\"", on)
+	}
+	within(bad, "websocket.deflate.level", w.Deflate.Level, 1, 9)
+	within(bad, "websocket.deflate.threshold", w.Deflate.Threshold, 1, 64<<20)
+	within(bad, "websocket.deflate.max_ratio", w.Deflate.MaxRatio, 1, 2000)
+	atLeastZero(bad, "websocket.deflate.takeover_budget", w.Deflate.TakeoverBudget)
+	within(bad, "websocket.deflate.window_bits", w.Deflate.WindowBits, minWindowBits, maxWindowBits)
 
 	atLeastZero(bad, "handler.max_effects", o.Handler.MaxEffects)
 	within(bad, "handler.max_effects_size", o.Handler.MaxEffectsSize, 1, math.MaxInt32)

@@ -44,6 +44,10 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 	if err == nil && headerBytes == 0 {
 		return false, vDone
 	}
+	deflated := h.Rsv != 0 && c.deflatedFrame(h)
+	if deflated {
+		h.Rsv = 0
+	}
 	if err != nil || c.checkFrame(h) != nil {
 		c.fail(t, causeProtocol)
 		return true, vDone
@@ -60,15 +64,18 @@ func (c *Conn) parse(t *turn) (enough bool, _ verdict) {
 		t.messages++
 		return true, vDone
 	}
-	if why := c.checkSize(h); why != causeNone {
+	if why := c.checkSize(h, deflated); why != causeNone {
 		c.fail(t, why)
 		return true, vDone
 	}
 	if h.Fin && c.asm == nil && h.Length <= int64(len(behind)) && c.phase == phaseOpen {
+		if deflated {
+			return true, c.deliverDeflated(t, h, headerBytes, behind[:h.Length])
+		}
 		return true, c.deliverWhole(t, h, headerBytes, behind[:h.Length])
 	}
 	t.reader.Discard(headerBytes)
-	c.startFrame(h, t.now)
+	c.startFrame(h, deflated, t.now)
 	if c.asm.fragments == 1 {
 		c.srv.wheel.scheduleBefore(&c.node, c.asm.since+int64(c.srv.opts().WebSocket.MessageTimeout))
 	}
@@ -85,14 +92,21 @@ func (c *Conn) checkFrame(h ws.Header) error {
 }
 
 // checkSize bounds a data frame by what it declares, before a byte is kept.
-func (c *Conn) checkSize(h ws.Header) cause {
+func (c *Conn) checkSize(h ws.Header, deflated bool) cause {
 	limits := &c.srv.opts().WebSocket
 	soFar, fragments := int64(0), 0
+	maxFrame, maxMessage := int64(limits.MaxFrameSize), int64(limits.MaxMessageSize)
 	if c.asm != nil {
-		soFar, fragments = int64(c.asm.n), c.asm.fragments
+		soFar, fragments, deflated = int64(c.asm.n), c.asm.fragments, c.asm.deflated
+	}
+	if deflated {
+		maxMessage += deflateSlack(maxMessage)
+		if limits.MaxFrameSize == limits.MaxMessageSize {
+			maxFrame = maxMessage
+		}
 	}
 	switch {
-	case h.Length > int64(limits.MaxFrameSize), h.Length > int64(limits.MaxMessageSize)-soFar:
+	case h.Length > maxFrame, h.Length > maxMessage-soFar:
 		return causeTooBig
 	case fragments >= limits.MaxFragments:
 		return causeTooManyFragments
@@ -187,7 +201,7 @@ func (c *Conn) gatherPayload(t *turn) (enough bool, _ verdict) {
 	if !a.fin {
 		return true, vDone
 	}
-	if a.op == ws.OpText && !a.text.done() {
+	if a.op == ws.OpText && !a.deflated && !a.text.done() {
 		c.fail(t, causeInvalidUTF8)
 		return true, vDone
 	}
@@ -202,6 +216,9 @@ func (c *Conn) deliverAssembled(t *turn) verdict {
 		return vDone
 	}
 	a := c.asm
+	if a.deflated {
+		return c.deliverAssembledDeflated(t)
+	}
 	ev := runtime.EventBinary
 	if a.op == ws.OpText {
 		ev = runtime.EventText

@@ -17,7 +17,8 @@ type settings struct {
 	Options // with defaults
 	inline  bool
 	origins origins
-	routes  []*route // nil until Listen
+	deflate *DeflateOptions // of Options; nil while compression is off
+	routes  []*route        // nil until Listen
 	web     http.Handler
 }
 
@@ -27,7 +28,11 @@ func (s *Server) opts() *settings { return s.settings.Load() }
 // newSettings makes all of the options but routes. They must be valid.
 func newSettings(o Options) *settings {
 	o = o.WithDefaults()
-	return &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins)}
+	set := &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins)}
+	if o.WebSocket.Compression == compressionOn {
+		set.deflate = &set.WebSocket.Deflate
+	}
+	return set
 }
 
 // Reconfigure replaces the options of a server that listens, all of them at once

@@ -23,7 +23,9 @@ type topic struct {
 
 	mu      sync.Mutex // below
 	members []*membership
-	gone    bool // the last member left and the index forgot it
+	// deflating is how many of them want publishes compressed once for all.
+	deflating int
+	gone      bool // the last member left and the index forgot it
 }
 
 // membership is one connection's place in one topic.
@@ -84,6 +86,7 @@ func (x *topicIndex) join(c *Conn, name []byte) {
 	if !c.sealed && !c.dead && c.membershipLocked(name) == nil {
 		m := &membership{conn: c, topic: tp, index: len(tp.members)}
 		tp.members = append(tp.members, m)
+		tp.deflating += c.agreed.shares()
 		more := c.extrasLocked()
 		more.joined = append(more.joined, m)
 	}
@@ -174,6 +177,7 @@ func (tp *topic) removeLocked(m *membership) {
 	tp.members[m.index].index = m.index
 	tp.members[last] = nil
 	tp.members = tp.members[:last]
+	tp.deflating -= m.conn.agreed.shares()
 }
 
 func (x *topicIndex) forgetIfEmpty(tp *topic) {
@@ -223,8 +227,9 @@ func (c *Conn) inTopic(name []byte) bool {
 // shares the publisher's goroutine.
 const fanOutInline = 64
 
-// publish queues frame for every member of the topic but except, then writes
-// it, and returns how many that are. The frame was encoded once; every queue holds a reference. Hot path, 0
+// publish queues frame, or its compressed form, for every member of the topic but
+// except, then writes it, and returns how many that are. Each form was encoded
+// once; every queue holds a reference. Hot path, 0
 // allocs a receiver (TestPublishAllocs).
 func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) (receivers int) {
 	tp := tn.topics.find(name)
@@ -235,29 +240,41 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		return 0
 	}
 	f := takeFanOut(t.srv)
+	frame.Retain()
+	f.forms.plain = frame
+	f.forms.compress(t.srv, tp)
 	slow := f.slow
-	refused, sent := 0, 0
+	refused, sent, packed, packedBytes := 0, 0, 0, 0
 	tp.mu.Lock()
 	for _, m := range tp.members {
 		c := m.conn
 		if uint64(c.id) == except {
 			continue
 		}
-		switch c.enqueue(frame) {
+		form := f.forms.of(c)
+		switch c.enqueue(form) {
 		case queuedMine:
-			sent++
 			f.conns = append(f.conns, c)
 		case queuedQuiet:
-			sent++
 		case queuedFull:
 			slow = append(slow, c)
+			continue
 		case queuedClosed:
 			refused++
+			continue
+		}
+		sent++
+		if form != frame {
+			packed++
+			packedBytes += len(form.B)
 		}
 	}
 	tp.mu.Unlock()
 	t.stats.framesOut.Add(uint64(sent))
 	t.stats.refused.Add(uint64(refused))
+	if packed > 0 {
+		t.srv.compression.noteSent(packed*len(frame.B), packedBytes)
+	}
 	if t.tails != nil {
 		t.showPublish(tn, tp, name, frame.B, sent)
 	}
@@ -270,8 +287,6 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		f.giveBack()
 		return sent
 	}
-	f.frame = frame
-	frame.Retain()
 	if len(f.conns) <= fanOutInline || !t.srv.exec.Submit(f) { // or the pool is closing
 		f.send(len(f.conns))
 		f.giveBack()
@@ -283,7 +298,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 // has become. As a pool task it works through them in turns.
 type fanOut struct {
 	srv   *Server
-	frame *pool.Buf // one reference
+	forms forms
 	conns []*Conn
 	done  int     // conns[:done] are written
 	slow  []*Conn // scratch of publish
@@ -298,10 +313,8 @@ func takeFanOut(s *Server) *fanOut {
 }
 
 func (f *fanOut) giveBack() {
-	if f.frame != nil {
-		f.frame.Release()
-	}
-	f.frame, f.srv, f.conns, f.done = nil, nil, f.conns[:0], 0
+	f.forms.release()
+	f.srv, f.conns, f.done = nil, f.conns[:0], 0
 	if cap(f.conns) > 1<<16 {
 		f.conns = nil
 	}
@@ -311,7 +324,8 @@ func (f *fanOut) giveBack() {
 // send writes to the next n sockets.
 func (f *fanOut) send(n int) {
 	for range min(n, len(f.conns)-f.done) {
-		f.conns[f.done].send(f.frame)
+		c := f.conns[f.done]
+		c.send(f.forms.of(c))
 		f.conns[f.done] = nil
 		f.done++
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,6 +77,9 @@ type Server struct {
 	wheel *wheel
 	kicks chan struct{} // capacity 1: a kick that waits is as good as two
 
+	compression compression
+	cores       int // GOMAXPROCS: how many goroutines may compress at once
+
 	inbound      atomic.Int64 // bytes of incomplete messages
 	outbound     atomic.Int64 // bytes that wait for slow readers
 	shed         atomic.Uint64
@@ -123,6 +127,7 @@ func New(o Options, d Deps) (*Server, error) {
 		timed:   d.TimeHandlers,
 		tenants: make(map[string]*tenant),
 		perIP:   make(map[netip.Addr]int),
+		cores:   goruntime.GOMAXPROCS(0),
 		kicks:   make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 	}

@@ -53,6 +53,8 @@ type Stats struct {
 	Tails       int    // open now
 	TailDropped uint64 // events that tails have dropped because too many waited
 
+	Deflate DeflateStats
+
 	// Closes counts closed connections by cause, such as "peer_closed" or
 	// "slow_consumer".
 	Closes map[string]uint64
@@ -64,6 +66,21 @@ type Stats struct {
 	Routes map[string]RouteStats
 	// Modules holds each module's figures by name.
 	Modules map[string]ModuleStats
+}
+
+// DeflateStats are the figures of permessage-deflate.
+type DeflateStats struct {
+	// ReceivedWire and ReceivedPlain are the bytes of compressed messages that
+	// came, before and after they were inflated.
+	ReceivedWire, ReceivedPlain uint64
+	// SentPlain and SentWire are the bytes of frames that were compressed, before
+	// and after, once for each receiver.
+	SentPlain, SentWire uint64
+	// Deflaters and Inflaters are how many there are now, idle or not. One takes some
+	// 1 MB, or 40 KB.
+	Deflaters, Inflaters int
+	// TakeoverBytes is what connections with context takeover may remember now.
+	TakeoverBytes int64
 }
 
 // ModuleStats are a module's figures.
@@ -94,6 +111,7 @@ func (s *Server) Stats() Stats {
 		AcceptErrors:  s.acceptErrors.Load(),
 		InboundBytes:  s.inbound.Load(),
 		OutboundBytes: s.outbound.Load(),
+		Deflate:       s.compression.stats(),
 		Closes:        make(map[string]uint64),
 		Rejections:    make(map[string]uint64),
 		Routes:        s.byRoute.stats(s.opts().routes),

@@ -24,6 +24,8 @@ type upgrade struct {
 	// What the handler's upgrade event wants.
 	picked    []byte // subprotocol; empty: the route decides
 	responded []byte // "Name: value\r\n" lines
+
+	agreed answered // about compression, with the request that is being answered
 }
 
 func (u *upgrade) bind(t *turn) {
@@ -44,7 +46,8 @@ func (u *upgrade) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteTo implements ws.HandshakeHeader: the handler's response header fields.
+// WriteTo implements ws.HandshakeHeader: the response header fields of the handler,
+// and what was agreed on.
 func (u *upgrade) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(u.responded)
 	return int64(n), err
@@ -165,6 +168,10 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 	if status := r.checkUpgrade(); status != 0 {
 		return reject(status)
 	}
+	var ok bool
+	if t.upgrade.agreed, ok = r.negotiate(s.opts().deflate); !ok {
+		return reject(http.StatusBadRequest)
+	}
 	path, _, _ := bytes.Cut(r.target, []byte("?"))
 	rt := s.routeFor(path)
 	if rt == nil {
@@ -209,8 +216,19 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 func (c *Conn) accept(t *turn, head []byte) verdict {
 	u := &t.upgrade
 	u.head.Reset(head)
+	if u.agreed.keeps() && !c.srv.reserve(u.agreed.keepsBytes()) {
+		u.agreed.forget()
+	}
+	handlers := len(u.responded)
+	if u.agreed.compresses() {
+		u.responded = u.agreed.appendTo(u.responded)
+	}
 	hs, err := u.upgrader.Upgrade(u)
+	u.responded = u.responded[:handlers]
 	if err != nil || !t.claim() {
+		if u.agreed.keeps() {
+			c.srv.compression.kept.Add(-u.agreed.keepsBytes())
+		}
 		// The checks above are stricter than ws.Upgrader's own.
 		t.own = t.own[:t.ownDone]
 		if c.srv.strangers.pass(t.now) {
@@ -225,6 +243,9 @@ func (c *Conn) accept(t *turn, head []byte) verdict {
 		c.attrs = c.route.speaking(hs.Protocol, c.attrs)
 	}
 	c.leaveHandshake()
+	if c.agreed = u.agreed.agreement; c.agreed.keeps() {
+		c.remember()
+	}
 	c.phase = phaseOpen
 	c.openedAt = uint32(c.srv.clock.UnixMilli() / 1000)
 	if c.srv.drainEnds.Load() != 0 { // it came in time to be let in

@@ -15,6 +15,7 @@ type outQueue struct {
 	sentBytes int         // of frames[0]
 	begun     bool        // frames[0] is the rest of a write: its first bytes are out
 	flying    int         // frames that the Write which is under way has been given
+	packed    int         // leading frames that are as they are written; of a connection with context takeover
 	bytes     int         // unwritten bytes of all frames
 	accounted int         // of these, how many the server's outbound budget counts
 	armed     bool        // write interest is on
@@ -63,6 +64,11 @@ func (c *Conn) enqueue(frame *pool.Buf) queued {
 // others have queued meanwhile. What the socket does not take goes to the head
 // of the queue, still shared.
 func (c *Conn) send(frame *pool.Buf) {
+	if c.agreed.out.keeps() {
+		frame.Retain()
+		frame = c.pack(frame)
+		defer frame.Release()
+	}
 	n, err := c.sock.Write(frame.B)
 	c.mu.Lock()
 	if failed(err) {
@@ -109,6 +115,7 @@ func (c *Conn) prependLocked(frame *pool.Buf, sentBytes int, begun bool) {
 	q.sentBytes = sentBytes // nothing of the frame that was first has gone yet
 	q.bytes -= sentBytes
 	q.begun = begun
+	q.packed++
 }
 
 // flush writes what is queued unless somebody else is at it or the socket is
@@ -127,7 +134,10 @@ func (c *Conn) flush() {
 // right to write, and unlocks. The caller holds mu and has set writing.
 func (c *Conn) drainLocked() {
 	for c.out != nil && !c.dead {
-		p, scratch := c.out.gather()
+		if c.agreed.out.keeps() && !c.packLocked() {
+			break
+		}
+		p, scratch := c.out.gather(c.agreed.out.keeps())
 		c.mu.Unlock()
 		n, err := c.sock.Write(p)
 		if scratch != nil {
@@ -255,16 +265,21 @@ func (c *Conn) writable() {
 const gatherBytes = 32 << 10
 
 // gather returns the bytes to write next: the first frame's rest, or, when more
-// small ones wait, as many as fit one buffer, which the caller releases.
-func (q *outQueue) gather() (p []byte, scratch *pool.Buf) {
+// small ones wait, as many as fit one buffer, which the caller releases. With
+// packedOnly it leaves those alone that are not compressed yet.
+func (q *outQueue) gather(packedOnly bool) (p []byte, scratch *pool.Buf) {
 	first := q.frames[0].B[q.sentBytes:]
 	q.flying = 1
-	if len(q.frames) == 1 || len(first)+len(q.frames[1].B) > gatherBytes {
+	ready := q.frames
+	if packedOnly {
+		ready = ready[:q.packed]
+	}
+	if len(ready) == 1 || len(first)+len(ready[1].B) > gatherBytes {
 		return first, nil
 	}
 	scratch = pool.Take(min(q.bytes, gatherBytes))
 	n := copy(scratch.B, first)
-	for _, f := range q.frames[1:] {
+	for _, f := range ready[1:] {
 		if n+len(f.B) > len(scratch.B) {
 			break
 		}
@@ -296,6 +311,7 @@ func (q *outQueue) took(n int, clock Clock) {
 		return
 	}
 	q.begun = false
+	q.packed = max(q.packed-done, 0)
 	kept := copy(q.frames, q.frames[done:])
 	clear(q.frames[kept:])
 	q.frames = q.frames[:kept]
@@ -319,6 +335,7 @@ func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
 			q.frames[keep+i] = nil
 		}
 		q.frames = q.frames[:keep]
+		q.packed = min(q.packed, keep)
 		if freed := q.accounted - q.bytes; freed > 0 {
 			c.srv.outbound.Add(-int64(freed))
 			q.accounted = q.bytes

@@ -150,6 +150,29 @@ var metrics = []metric{
 		read: number(func(r *reading) int64 { return r.host.OutboundBytes }),
 	},
 	{
+		name: "weir_deflate_bytes_total", kind: counter, labels: []string{"direction", "form"},
+		help: "Bytes of messages that travelled compressed: those received and sent, as they went over the wire, and plain.",
+		read: func(r *reading, set setValue) {
+			set(float64(r.host.Deflate.ReceivedWire), "received", "wire")
+			set(float64(r.host.Deflate.ReceivedPlain), "received", "plain")
+			set(float64(r.host.Deflate.SentWire), "sent", "wire")
+			set(float64(r.host.Deflate.SentPlain), "sent", "plain")
+		},
+	},
+	{
+		name: "weir_deflate_engines", kind: gauge, labels: []string{"kind"},
+		help: "Compressors that there are, of some 1 MB each, and inflaters, of some 40 KB.",
+		read: func(r *reading, set setValue) {
+			set(float64(r.host.Deflate.Deflaters), "deflate")
+			set(float64(r.host.Deflate.Inflaters), "inflate")
+		},
+	},
+	{
+		name: "weir_deflate_takeover_bytes", kind: gauge,
+		help: "What connections with context takeover may remember of earlier messages.",
+		read: number(func(r *reading) int64 { return r.host.Deflate.TakeoverBytes }),
+	},
+	{
 		name: "weir_slow_consumers_total", kind: counter,
 		help: "Connections that were closed because their peer read too slowly.",
 		read: number(func(r *reading) uint64 { return r.host.Closes["slow_consumer"] }),
