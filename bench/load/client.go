@@ -35,6 +35,10 @@ type Options struct {
 	Opening int
 	// Text sends text messages; else they are binary.
 	Text bool
+	// Deflate offers permessage-deflate without takeover and sends JSON compressed,
+	// each connection the same message again and again; replies of 512 bytes and
+	// more must come compressed too.
+	Deflate bool
 	// Warmup is how long the load runs before it is counted; for Idle, how
 	// long the connections rest before each hook.
 	Warmup time.Duration
@@ -118,8 +122,9 @@ type conn struct {
 	sent    []int64 // times, by sequence number modulo the depth
 
 	// Receiving.
-	recvSeq uint32
-	in      receiver
+	recvSeq  uint32
+	in       receiver
+	verified []byte // a compressed reply that was found right
 }
 
 // sink hears of each whole message. flush follows when what one read brought
@@ -164,7 +169,7 @@ func newClient(o Options) (*client, error) {
 	}
 	k := &client{
 		o: o, base: time.Now(), epoll: epoll, dialer: d,
-		handshakes: handshakes(o.Address, o.Path),
+		handshakes: handshakes(o.Address, o.Path, o.Deflate),
 		op:         opBinary,
 		tmpl:       template(o.PayloadBytes),
 		stampLen:   min(stampBytes, o.PayloadBytes),
@@ -175,6 +180,9 @@ func newClient(o Options) (*client, error) {
 	}
 	if o.Text {
 		k.op = opText
+	}
+	if o.Deflate {
+		k.tmpl = document(o.PayloadBytes)
 	}
 	goruntime.LockOSThread()
 	rng := rand.New(rand.NewPCG(1, uint64(o.Conns)))
@@ -188,6 +196,13 @@ func newClient(o Options) (*client, error) {
 
 // prepare makes the connection's frame and its places for send times.
 func (k *client) prepare(c *conn) {
+	if k.o.Deflate {
+		c.frame = appendFrame(nil, k.op, c.key, deflate(k.plain(c)))
+		c.frame[0] |= packedBit
+		k.stampLen = 0 // within what is compressed
+		c.sent = make([]int64, k.o.Depth)
+		return
+	}
 	c.frame = appendFrame(nil, k.op, c.key, k.tmpl)
 	k.stampAt = len(c.frame) - len(k.tmpl)
 	c.sent = make([]int64, k.o.Depth)

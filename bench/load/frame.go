@@ -19,7 +19,9 @@ const (
 const (
 	finBit  = 0x80
 	rsvBits = 0x70
-	maskBit = 0x80
+	// packedBit, of these, says of a message that it is compressed (RFC 7692 §6).
+	packedBit = 0x40
+	maskBit   = 0x80
 )
 
 // maxHeaderBytes is the longest frame header: 2 bytes, an 8-byte length, a key.
@@ -57,6 +59,7 @@ func mask(p []byte, key [4]byte, offset int) {
 type header struct {
 	fin     bool
 	op      byte
+	packed  bool // the message is compressed
 	masked  bool
 	key     [4]byte
 	payload uint64 // bytes
@@ -66,15 +69,15 @@ type header struct {
 var errFrame = errors.New("load: bad frame")
 
 // parseHeader reads the header at the start of p. With too few bytes for one it
-// returns a header of 0 bytes and no error. Reserved bits, unknown opcodes,
+// returns a header of 0 bytes and no error. Reserved bits but that of a compressed message, unknown opcodes,
 // lengths that could be shorter, and long or fragmented control frames are
 // errors.
 func parseHeader(p []byte) (header, error) {
 	if len(p) < 2 {
 		return header{}, nil
 	}
-	h := header{fin: p[0]&finBit != 0, op: p[0] & 0x0f, masked: p[1]&maskBit != 0, bytes: 2}
-	if p[0]&rsvBits != 0 {
+	h := header{fin: p[0]&finBit != 0, packed: p[0]&packedBit != 0, op: p[0] & 0x0f, masked: p[1]&maskBit != 0, bytes: 2}
+	if p[0]&rsvBits&^packedBit != 0 || h.packed && h.op != opText && h.op != opBinary {
 		return header{}, fmt.Errorf("%w: reserved bits in %#02x", errFrame, p[0])
 	}
 	if h.op > opBinary && h.op < opClose || h.op > opPong {

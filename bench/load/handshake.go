@@ -22,7 +22,11 @@ type handshake struct {
 
 // handshakes prepares requests with different keys, so that no connection pays
 // for making one.
-func handshakes(host, path string) []handshake {
+func handshakes(host, path string, deflate bool) []handshake {
+	offer := ""
+	if deflate {
+		offer = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+	}
 	all := make([]handshake, handshakeKeys)
 	for i := range all {
 		var nonce [16]byte
@@ -30,7 +34,7 @@ func handshakes(host, path string) []handshake {
 		binary.BigEndian.PutUint64(nonce[8:], 0xbf58476d1ce4e5b9*uint64(i+1))
 		key := base64.StdEncoding.EncodeToString(nonce[:])
 		all[i] = handshake{
-			request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir-bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", path, host, key),
+			request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir-bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, host, key, offer),
 			accept:  acceptKey(key),
 		}
 	}

@@ -10,7 +10,7 @@ func TestAcceptKeyIsThatOfTheRFC(t *testing.T) {
 
 func TestHandshakesDifferFromEachOther(t *testing.T) {
 	seen := make(map[string]bool)
-	for _, h := range handshakes("127.0.0.1:1", "/") {
+	for _, h := range handshakes("127.0.0.1:1", "/", false) {
 		seen[string(h.accept)] = true
 	}
 	if len(seen) != handshakeKeys {

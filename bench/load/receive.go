@@ -18,10 +18,12 @@ type receiver struct {
 	ctl     []byte // its payload so far
 	fin     bool   // the data frame ends its message
 	inMsg   bool   // behind a data frame that did not
+	packed  []byte // the payload of a compressed message so far
+	isPack  bool   // it is one
 	offset  int    // in the message's payload (raw: in the message)
 }
 
-func (r *receiver) reset() { *r = receiver{ctl: r.ctl[:0]} }
+func (r *receiver) reset() { *r = receiver{ctl: r.ctl[:0], packed: r.packed[:0]} }
 
 // consume takes bytes that arrived on an open connection, checks them, and
 // tells the sink of each whole message.
@@ -44,8 +46,10 @@ func (k *client) consume(c *conn, p []byte, now int64) error {
 		n := int(min(uint64(len(p)), in.left))
 		if in.control != 0 {
 			in.ctl = append(in.ctl, p[:n]...)
+		} else if in.isPack {
+			in.packed = append(in.packed, p[:n]...)
 		} else {
-			if err := checkPayload(p[:n], in.offset, k.tmpl, k.sender(c).id, c.recvSeq); err != nil {
+			if err := checkPayload(p[:n], in.offset, k.tmpl, k.sender(c).id, k.stamped(c)); err != nil {
 				return err
 			}
 			in.offset += n
@@ -88,6 +92,12 @@ func (k *client) beginFrame(c *conn, p []byte) (used int, _ error) {
 	case in.inMsg != (h.op == opContinuation), !in.inMsg && h.op != k.op:
 		return 0, fmt.Errorf("load: connection %d: opcode %#x, sent %#x, inside a message: %t", c.id, h.op, k.op, in.inMsg)
 	}
+	if h.packed && !k.o.Deflate {
+		return 0, fmt.Errorf("load: connection %d: a compressed message, which was not offered", c.id)
+	}
+	if !in.inMsg {
+		in.isPack, in.packed = h.packed, in.packed[:0]
+	}
 	in.control, in.fin = 0, h.fin
 	return used, nil
 }
@@ -101,7 +111,11 @@ func (k *client) endFrame(c *conn, now int64) error {
 		if in.inMsg = !in.fin; in.inMsg {
 			return nil
 		}
-		if in.offset != len(k.tmpl) {
+		if k.o.Deflate {
+			if err := k.checkPacked(c); err != nil {
+				return err
+			}
+		} else if in.offset != len(k.tmpl) {
 			return fmt.Errorf("load: connection %d: message %d came back with %d bytes, sent %d", c.id, c.recvSeq, in.offset, len(k.tmpl))
 		}
 		in.offset = 0

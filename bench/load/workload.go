@@ -13,6 +13,7 @@ type Kind string
 // The kinds of workload.
 const (
 	KindEcho    Kind = "echo"    // closed loop
+	KindDeflate Kind = "deflate" // the same with permessage-deflate, without takeover
 	KindPublish Kind = "publish" // one publishes, all receive
 	KindIdle    Kind = "idle"    // connections that rest
 	KindConnect Kind = "connect" // open a batch, close it, again
@@ -21,12 +22,13 @@ const (
 // Workload is a kind and its sizes, written
 //
 //	echo-CONNSxBYTES[xDEPTH]
+//	deflate-CONNSxBYTES[xDEPTH]
 //	publish-MEMBERSxBYTES[xDEPTH]
 //	idle-CONNS
 //	connect-CONNS[xDEPTH]
 //
 // where DEPTH, 1 unless given, is the number of messages in flight: per
-// connection for echo, in all for publish; for connect it is the number of
+// connection for echo and deflate, in all for publish; for connect it is the number of
 // connections that are being opened at a time.
 type Workload struct {
 	Kind         Kind
@@ -42,14 +44,14 @@ func ParseWorkload(name string) (Workload, error) {
 	to := []*int{&w.Conns}
 	need := 1
 	switch w.Kind {
-	case KindEcho, KindPublish:
+	case KindEcho, KindDeflate, KindPublish:
 		to = append(to, &w.PayloadBytes, &w.Depth)
 		need = 2
 	case KindConnect:
 		to = append(to, &w.Depth)
 	case KindIdle:
 	default:
-		return Workload{}, fmt.Errorf("workload %q: want echo-, publish-, idle- or connect-", name)
+		return Workload{}, fmt.Errorf("workload %q: want echo-, deflate-, publish-, idle- or connect-", name)
 	}
 	parts := strings.Split(sizes, "x")
 	if len(parts) < need || len(parts) > len(to) {
@@ -68,7 +70,7 @@ func ParseWorkload(name string) (Workload, error) {
 // String is the name that ParseWorkload reads.
 func (w Workload) String() string {
 	s := fmt.Sprintf("%s-%d", w.Kind, w.Conns)
-	if w.Kind == KindEcho || w.Kind == KindPublish {
+	if w.Kind == KindEcho || w.Kind == KindDeflate || w.Kind == KindPublish {
 		s += fmt.Sprintf("x%d", w.PayloadBytes)
 	}
 	if w.Depth > 1 {
@@ -84,6 +86,8 @@ const idlePayloadBytes = 128
 func (w Workload) Apply(o Options) Options {
 	o.Conns, o.PayloadBytes, o.Depth = w.Conns, w.PayloadBytes, w.Depth
 	switch w.Kind {
+	case KindDeflate:
+		o.Deflate, o.Text = true, true
 	case KindConnect:
 		o.Opening = w.Depth
 	case KindIdle:
@@ -97,7 +101,7 @@ func (w Workload) Apply(o Options) Options {
 func (w Workload) Run(ctx context.Context, o Options) (*Result, error) {
 	o = w.Apply(o)
 	switch w.Kind {
-	case KindEcho:
+	case KindEcho, KindDeflate:
 		return Echo(ctx, o)
 	case KindPublish:
 		return Publish(ctx, o)

@@ -13,6 +13,19 @@ import (
 // costs a goroutine each; without it gws is at its best.
 var gwsOptions = gws.ServerOption{Recovery: gws.Recovery}
 
+// gwsDeflateOptions are the same with the compression that weir has by default.
+var gwsDeflateOptions = gws.ServerOption{
+	Recovery:          gws.Recovery,
+	PermessageDeflate: gws.PermessageDeflate{Enabled: true, Level: 1, Threshold: 512},
+}
+
+func startGWSDeflate(address string) (Server, error) {
+	echo := func(s *httpServer) http.HandlerFunc {
+		return gwsServe(s, gws.NewUpgrader(&gwsEchoHandler{}, &gwsDeflateOptions))
+	}
+	return startHTTP(address, echo, nil, nil)
+}
+
 func startGWS(address string) (Server, error) {
 	return startHTTP(address, gwsEcho, gwsPublish, nil)
 }

@@ -17,8 +17,10 @@ type Peer struct {
 	// Publish means that it serves "/publish" (for a raw peer: every
 	// connection is a member).
 	Publish bool
-	// NoEcho means that it serves nothing but publishing.
+	// NoEcho means that it serves nothing but publishing, or compressed messages.
 	NoEcho bool
+	// Deflate means that it compresses, and takes part where that is measured.
+	Deflate bool
 	// Descriptors is how many file descriptors a connection costs.
 	Descriptors int
 
@@ -50,6 +52,7 @@ func All() []Peer {
 		{Name: "raw-publish", About: "floor: one epoll loop that sends the bytes it read to every connection; no WebSocket", Raw: true, Publish: true, NoEcho: true, Descriptors: 1, start: startRawPublish},
 		{Name: "gorilla", About: "gorilla/websocket, a goroutine per connection; prepared messages", Publish: true, Descriptors: 1, start: startGorilla},
 		{Name: "gws", About: "lxzan/gws, event handler; broadcaster", Publish: true, Descriptors: 1, start: startGWS},
+		{Name: "gws-deflate", About: "gws with permessage-deflate, level 1, without takeover", Deflate: true, NoEcho: true, Descriptors: 1, start: startGWSDeflate},
 		{Name: "coder", About: "coder/websocket, a goroutine per connection", Descriptors: 1, start: startCoder},
 		{Name: "gobwas", About: "gobwas/ws, a goroutine per connection", Descriptors: 1, start: startGobwas},
 		{Name: "article1", About: "the first article: easygo netpoll, one-shot, closure pool, gobwas/ws", Descriptors: 2, start: startArticle1},

@@ -63,8 +63,11 @@ func TestServersPlayWhatTheyCan(t *testing.T) {
 	if got := order(steps, 1, "publish-1000x128"); !slices.Equal(got, []string{"weir", "raw-publish", "gorilla", "gws"}) {
 		t.Errorf("publish is played by %q", got)
 	}
-	if got := order(steps, 1, "echo-1000x128"); len(got) != len(peers.All()) || slices.Contains(got, "raw-publish") {
+	if got := order(steps, 1, "echo-1000x128"); len(got) != len(peers.All())-1 || slices.Contains(got, "raw-publish") || slices.Contains(got, "gws-deflate") {
 		t.Errorf("echo is played by %q", got)
+	}
+	if got := order(steps, 1, "deflate-100x1024"); !slices.Equal(got, []string{"weir", "gws-deflate"}) {
+		t.Errorf("deflate is played by %q", got)
 	}
 }
 
@@ -80,7 +83,7 @@ func TestOnlyServersInBarsPlayEveryRound(t *testing.T) {
 		if slices.Contains(last, "coder") {
 			t.Errorf("%s: coder plays in round 5", b.Workload)
 		}
-		if first := order(steps, 1, b.Workload); !slices.Contains(first, "coder") && !strings.HasPrefix(b.Workload, "publish") {
+		if first := order(steps, 1, b.Workload); !slices.Contains(first, "coder") && !strings.HasPrefix(b.Workload, "publish") && !strings.HasPrefix(b.Workload, "deflate") {
 			t.Errorf("%s: coder is missing from round 1", b.Workload)
 		}
 	}
@@ -130,6 +133,9 @@ func TestWeirIsStartedWithTheModuleOfTheWorkload(t *testing.T) {
 		want := "serve --listen a:1 --config x.yaml e.wasm"
 		if s.workload.Kind == "publish" {
 			want = "serve --listen a:1 --config x.yaml p.wasm"
+		}
+		if s.workload.Kind == "deflate" {
+			want = "serve --listen a:1 --config x.yaml --set websocket.compression=on e.wasm"
 		}
 		if got := strings.Join(arguments(o, s, "a:1"), " "); got != want {
 			t.Errorf("%v: %s", s.workload, got)

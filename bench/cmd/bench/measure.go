@@ -57,7 +57,7 @@ func play(ctx context.Context, o options, s step, address string, pid int) (repo
 	var r *load.Result
 	var err error
 	switch w.Kind {
-	case load.KindEcho:
+	case load.KindEcho, load.KindDeflate:
 		r, err = load.Echo(ctx, lo)
 	case load.KindPublish:
 		lo.Path = "/publish"
@@ -116,5 +116,8 @@ func arguments(o options, s step, address string) []string {
 		module = o.publishWasm
 	}
 	args := slices.Concat([]string{"serve", "--listen", address}, s.server.args, strings.Fields(o.weirArgs))
+	if s.workload.Kind == load.KindDeflate {
+		args = append(args, "--set", "websocket.compression=on")
+	}
 	return append(args, module)
 }

@@ -15,11 +15,11 @@ import (
 )
 
 // defaultWorkloads are those that the bars speak of.
-const defaultWorkloads = "echo-1000x128,echo-100x4096,echo-50x128x16,publish-1000x128,idle-15000,connect-1000"
+const defaultWorkloads = "echo-1000x128,echo-100x4096,echo-50x128x16,deflate-100x1024,publish-1000x128,idle-15000,connect-1000"
 
 // inBars are the servers that take part in every round, since bars depend on
 // them; the others take part in fewer.
-var inBars = []string{"weir", watched, "raw", "raw-publish", "gorilla", "gws"}
+var inBars = []string{"weir", watched, "raw", "raw-publish", "gorilla", "gws", "gws-deflate"}
 
 // watched is weir with its metrics on, held against weir without. It takes part
 // only if -servers names it.
@@ -166,8 +166,11 @@ func (s server) takesPart(w load.Workload) bool {
 	if s.weir {
 		return true
 	}
-	if w.Kind == load.KindPublish {
+	switch w.Kind {
+	case load.KindPublish:
 		return s.peer.Publish
+	case load.KindDeflate:
+		return s.peer.Deflate
 	}
 	return !s.peer.NoEcho
 }

@@ -32,12 +32,13 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
-	name := flags.String("workload", "echo-1000x128", "echo-CONNSxBYTES[xDEPTH], publish-MEMBERSxBYTES[xDEPTH], idle-CONNS or connect-CONNS[xDEPTH]")
+	name := flags.String("workload", "echo-1000x128", "echo-CONNSxBYTES[xDEPTH], deflate-CONNSxBYTES[xDEPTH], publish-MEMBERSxBYTES[xDEPTH], idle-CONNS or connect-CONNS[xDEPTH]")
 	measure := flags.Duration("time", 3*time.Second, "how long to measure")
 	warmup := flags.Duration("warmup", 500*time.Millisecond, "how long to run before")
 	path := flags.String("path", "/", "path to request")
 	raw := flags.Bool("raw", false, "the server sends back bytes and speaks no WebSocket")
 	text := flags.Bool("text", false, "send text instead of binary messages")
+	deflate := flags.Bool("deflate", false, "offer permessage-deflate, and send compressed messages")
 	pid := flags.Int("pid", 0, "process id of the server; 0 means do not measure it")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	o := load.Options{Address: flags.Arg(0), Path: *path, Raw: *raw, Text: *text, Warmup: *warmup, Measure: *measure}
+	o := load.Options{Address: flags.Arg(0), Path: *path, Raw: *raw, Text: *text, Deflate: *deflate, Warmup: *warmup, Measure: *measure}
 	var m proc.Meter
 	if *pid != 0 {
 		m.PID = *pid

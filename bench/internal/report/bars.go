@@ -27,6 +27,7 @@ var Bars = []Bar{
 	{Workload: "publish-1000x128", Of: []string{"gorilla", "gws"}, Factor: 0.9},
 	{Workload: "idle-15000", Limit: 800},
 	{Workload: "connect-1000", Of: []string{"gorilla"}, Factor: 0.4},
+	{Workload: "deflate-100x1024", Of: []string{"gws-deflate"}, Factor: 1.0},
 }
 
 // Verdict says whether a bar was reached.

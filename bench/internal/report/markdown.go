@@ -12,8 +12,12 @@ import (
 // Title says in words what a workload does.
 func Title(w load.Workload) string {
 	switch w.Kind {
-	case load.KindEcho:
-		s := fmt.Sprintf("Echo: %s × %s", count(w.Conns, "connection"), size(w.PayloadBytes))
+	case load.KindEcho, load.KindDeflate:
+		s := "Echo"
+		if w.Kind == load.KindDeflate {
+			s = "Echo of compressed JSON"
+		}
+		s += fmt.Sprintf(": %s × %s", count(w.Conns, "connection"), size(w.PayloadBytes))
 		if w.Depth > 1 {
 			s += fmt.Sprintf(", %d in flight on each", w.Depth)
 		}
