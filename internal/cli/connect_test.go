@@ -33,6 +33,21 @@ func without(times string) string {
 	return regexp.MustCompile(`(after|in) [0-9.]+(ns|µs|ms|s)`).ReplaceAllString(times, "$1 D")
 }
 
+func TestConnectCompresses(t *testing.T) {
+	for _, takeover := range []string{"false", "true"} {
+		s := serve(t, Env{}, "serve", "--listen", "127.0.0.1:0", "--set", "websocket.compression=on", "--set", "websocket.deflate.context_takeover="+takeover,
+			"--set", "websocket.deflate.threshold=100B", echoModule)
+		long := strings.Repeat("hello ", 300)
+		code, stdout, stderr := connectTo(t, s.url, long+"\n"+long+"\n", "--compress", "--wait", "1s", "-o", "ndjson")
+		if code != 0 || strings.Count(stdout, long) != 2 {
+			t.Errorf("exit code %d, printed %q, said %q", code, stdout, stderr)
+		}
+		if code := s.stop(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+}
+
 func TestConnectToOurServer(t *testing.T) {
 	s := serve(t, Env{}, "serve", "--listen", "127.0.0.1:0", echoModule)
 	address := strings.TrimPrefix(s.url, "http://")
@@ -247,10 +262,11 @@ func TestHeadersReachTheServer(t *testing.T) {
 		got <- r.Header
 	}))
 	defer web.Close()
-	connectTo(t, web.URL, "", "-H", "X-A: 1", "-H", "x-a:2", "-H", "Host: example.com", "--origin", "https://a.example", "--protocol", "p1", "--protocol", "p2")
+	connectTo(t, web.URL, "", "-H", "X-A: 1", "-H", "x-a:2", "-H", "Host: example.com", "--origin", "https://a.example", "--protocol", "p1", "--protocol", "p2", "--compress")
 	h := <-got
 	if want := []string{"1", "2"}; !reflect.DeepEqual(h.Values("X-A"), want) || h.Get("Host") != "example.com" ||
-		h.Get("Origin") != "https://a.example" || h.Get("Sec-Websocket-Protocol") != "p1,p2" {
+		h.Get("Origin") != "https://a.example" || h.Get("Sec-Websocket-Protocol") != "p1,p2" ||
+		!strings.HasPrefix(h.Get("Sec-Websocket-Extensions"), "permessage-deflate") {
 		t.Errorf("got %v", h)
 	}
 }

@@ -26,6 +26,7 @@ type dialFlags struct {
 	protocols []string
 	origin    string
 	insecure  bool
+	compress  bool
 	timeout   time.Duration
 }
 
@@ -34,6 +35,7 @@ func (f *dialFlags) register(flags *pflag.FlagSet, timeoutMeans string) {
 	flags.StringArrayVar(&f.protocols, "protocol", nil, "`SUBPROTOCOL` to offer; may be repeated, the best first")
 	flags.StringVar(&f.origin, "origin", "", "`ORIGIN` to pretend, such as https://example.com; none means a program")
 	flags.BoolVarP(&f.insecure, "insecure", "k", false, "trust any certificate")
+	flags.BoolVar(&f.compress, "compress", false, "offer permessage-deflate")
 	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, timeoutMeans)
 }
 
@@ -145,6 +147,9 @@ func (d *dialer) dial(ctx context.Context, on callbacks) (*websocket.Conn, error
 		HTTPHeader:   d.header,
 		Host:         d.header.Get("Host"),
 		Subprotocols: d.flags.protocols,
+	}
+	if d.flags.compress {
+		options.CompressionMode = websocket.CompressionContextTakeover
 	}
 	if on.ping != nil {
 		options.OnPingReceived = func(_ context.Context, payload []byte) bool {
