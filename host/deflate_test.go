@@ -552,3 +552,31 @@ func TestCompressionOptions(t *testing.T) {
 		}
 	}
 }
+
+func TestATailShowsCompressedMessagesPlain(t *testing.T) {
+	l := newLab(t, withEcho, deflateOn())
+	tail := l.tail(TailOptions{Kinds: []string{TailMessage, TailSend}, Payload: 20})
+	z := l.zip("/", plainOffer)
+	text := document(1000, 1)
+	z.sayPacked(text)
+	l.settle()
+	z.write(fragmentsOf(0x41, pieces(z.pack(text), 50)...))
+	l.settle()
+	for _, m := range z.wantTexts(text, text) {
+		if !m.deflated {
+			t.Error("a reply is not compressed")
+		}
+	}
+	events := tail.events()
+	if len(events) != 4 {
+		t.Fatalf("%d events are shown", len(events))
+	}
+	for _, ev := range events {
+		if ev.Size != len(text) || ev.Binary || string(ev.Payload) != text[:20] {
+			t.Errorf("%s of %d bytes shows %q", ev.Kind, ev.Size, ev.Payload)
+		}
+	}
+	tail.Close()
+	z.leaveZipped()
+	l.close()
+}

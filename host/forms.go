@@ -33,7 +33,7 @@ func (f *forms) window(a agreement) uint8 {
 // compress makes the forms that members of the topic want now. Who joins later
 // gets the plain one. No lock is held while it compresses.
 func (f *forms) compress(s *Server, tp *topic) {
-	if s.worthDeflating(f.plain.B) == nil {
+	if s.opts().deflate == nil || s.worthDeflating(f.plain.B) == nil {
 		return
 	}
 	wanted := 0
