@@ -28,6 +28,8 @@ type acceptor struct {
 	ln   Listener
 	node wheelNode // the end of a pause
 
+	plain bool // no TLS here, whatever the options say
+
 	mu      sync.Mutex // below
 	running bool
 	again   bool
@@ -68,7 +70,7 @@ func (a *acceptor) Run() (more bool) {
 			sock, err := a.ln.Accept()
 			if err == nil {
 				a.pause = 0
-				a.srv.welcome(sock)
+				a.srv.welcome(a.secured(sock))
 				continue
 			}
 			if !errors.Is(err, netpoll.ErrWouldBlock) && !errors.Is(err, netpoll.ErrClosed) {

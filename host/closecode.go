@@ -47,6 +47,7 @@ const (
 	causeRejected
 	causeHandshakeTimeout
 	causeHTTP
+	causeTLS
 	causes // how many there are
 )
 
@@ -82,6 +83,7 @@ var causeTable = [causes]struct {
 	causeRejected:         {"rejected", 0, ""},
 	causeHandshakeTimeout: {"handshake_timeout", 0, ""},
 	causeHTTP:             {"http", 0, ""},
+	causeTLS:              {"tls", 0, ""},
 }
 
 // String is the label in counters and logs.

@@ -123,6 +123,7 @@ const (
 	rejectedUnavailable
 	rejectedByHandler
 	rejectedHandlerFailed
+	rejectedTLS
 	rejections // how many there are
 )
 
@@ -145,6 +146,7 @@ var rejectionLabels = [rejections]string{
 	rejectedUnavailable:    "handler_unavailable",
 	rejectedByHandler:      "handler",
 	rejectedHandlerFailed:  "handler_failed",
+	rejectedTLS:            "tls",
 }
 
 // String is the label in counters and logs.

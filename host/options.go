@@ -29,6 +29,9 @@ type ServerOptions struct {
 	// of binding its address; "systemd:NAME" stands for those of that
 	// FileDescriptorName=, "systemd" for all that are left. Empty means ":8080".
 	Listen []string `koanf:"listen" reload:"restart"`
+	// TLS says what clients are shown and asked for. Without a certificate the
+	// addresses speak plainly; those of unix sockets always do.
+	TLS TLSOptions `koanf:"tls"`
 	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
 	// open a WebSocket. Empty allows only pages of the same host and port; "*"
 	// allows every page. Requests without an Origin header come from programs,
@@ -301,6 +304,9 @@ func (o Options) Validate() error {
 		if address == "systemd:" {
 			bad(fmt.Sprintf("server.listen[%d]", i), "names no socket; write \"systemd:NAME\", or \"systemd\" for every one that was passed")
 		}
+	}
+	if err := o.Server.TLS.Validate(); err != nil {
+		errs = append(errs, underTLS(err))
 	}
 	for i, origin := range o.Server.AllowedOrigins {
 		if err := checkOriginPattern(origin); err != nil {

@@ -59,6 +59,9 @@ func (s *Server) Reconfigure(o Options) error {
 	if err := s.makeRoutes(next); err != nil {
 		return err
 	}
+	if err := s.changeTLS(o.Server.TLS); err != nil { // comes last, for it can be seen at once
+		return err
+	}
 	s.settings.Store(next)
 	if next.WebSocket != now.WebSocket {
 		s.hub.each(func(c *Conn) { c.wakeUp(inDeadline) }) // a deadline may have come nearer

@@ -41,7 +41,9 @@ var (
 type Socket interface {
 	// Start begins to report readiness to h, what is ready already included.
 	Start(h netpoll.Handler) error
-	// Read reads what is there; io.EOF after the peer's FIN.
+	// Read reads what is there; io.EOF after the peer's FIN. It may return bytes
+	// together with the error behind them. Less than len(p) means that there is no
+	// more, as ErrWouldBlock does.
 	Read(p []byte) (int, error)
 	// Write may take only a part of p, with a nil error.
 	Write(p []byte) (int, error)

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir/internal/certs"
 	"weir/netpoll"
 	"weir/pool"
 	"weir/runtime"
@@ -70,6 +71,8 @@ type Server struct {
 	tenants   map[string]*tenant // fixed once Listen was called
 	acceptors []*acceptor
 	web       *webServer
+	certs     atomic.Pointer[certs.Store] // nil: no TLS
+	tls       tlsCounts
 
 	hub   hub
 	turns turnStore
@@ -144,6 +147,11 @@ func New(o Options, d Deps) (*Server, error) {
 		s.random = rand.New(d.Random)
 	}
 	s.settings.Store(newSettings(o))
+	store, err := s.openCerts(o.Server.TLS)
+	if err != nil {
+		return nil, err
+	}
+	s.certs.Store(store)
 	if s.clock != nil {
 		s.wheel = newWheel(s.clock.Mono(), nil)
 		return s, nil
@@ -219,7 +227,7 @@ func (s *Server) Listen() error {
 			s.stopAccepting()
 			return fmt.Errorf("listen on %s: %w", address, err)
 		}
-		a := &acceptor{srv: s, ln: ln}
+		a := &acceptor{srv: s, ln: ln, plain: network == "unix"}
 		a.node.owner = a
 		s.acceptors = append(s.acceptors, a)
 	}

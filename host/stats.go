@@ -66,6 +66,8 @@ type Stats struct {
 	Routes map[string]RouteStats
 	// Modules holds each module's figures by name.
 	Modules map[string]ModuleStats
+	// TLS holds the figures of handshakes and certificates; nil without TLS.
+	TLS *TLSStats
 }
 
 // DeflateStats are the figures of permessage-deflate.
@@ -116,6 +118,7 @@ func (s *Server) Stats() Stats {
 		Rejections:    make(map[string]uint64),
 		Routes:        s.byRoute.stats(s.opts().routes),
 		Modules:       make(map[string]ModuleStats),
+		TLS:           s.tlsStats(),
 	}
 	if set := s.tails.set.Load(); set != nil {
 		st.Tails = len(set.list)

@@ -128,7 +128,7 @@ func (t *turn) begin(c *Conn, inline bool) {
 	if inline && c.phase == phaseOpen {
 		t.watch = c.crew().pace.start(t.now)
 	}
-	t.src.dry = false
+	t.src.dry, t.src.void = false, false
 	t.skipping = false
 	t.reader.Reset(&t.src)
 	t.messages, t.bytes, t.calls = 0, 0, 0
@@ -248,6 +248,7 @@ func (t *turn) flushOwn() {
 type source struct {
 	turn *turn
 	dry  bool // the socket had less than was asked for: the poller tells of more
+	void bool // there was no TLS handshake: the bytes are not for us
 }
 
 // Read implements io.Reader.
@@ -261,19 +262,23 @@ func (s *source) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := c.sock.Read(p)
-	switch {
-	case err == nil:
-		// A short read has emptied the socket. A FIN behind the bytes may share
-		// their edge, though: after a hang-up read on to the end.
-		s.dry = n < len(p) && !c.sawHangup
+	if n > 0 {
 		s.turn.bytes += n
 		s.turn.stats.reads.Add(1)
 		s.turn.stats.bytesIn.Add(uint64(n))
 		c.lastHeard = s.turn.now
 		c.pinged = false
+	}
+	switch {
+	case err == nil:
+		// A short read has emptied the socket. A FIN behind the bytes may share
+		// their edge, though: after a hang-up read on to the end.
+		s.dry = n < len(p) && !c.sawHangup
 	case errors.Is(err, netpoll.ErrWouldBlock):
 		s.dry = true
 		c.sawHangup = false
+	case errors.Is(err, errNoTLS):
+		s.void = true // and not dry: what follows is thrown away
 	default:
 		s.dry = true
 		c.peerGone = true

@@ -144,6 +144,9 @@ func (c *Conn) shake(t *turn) verdict {
 			return vDone
 		}
 		if !t.fill() {
+			if t.src.void {
+				c.finish(t, closeInfo{cause: causeTLS})
+			}
 			return vDone
 		}
 	}

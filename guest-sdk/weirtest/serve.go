@@ -23,7 +23,7 @@ import (
 // Serve starts a server on a free port of this machine and returns its address,
 // ws://127.0.0.1:PORT. It is what weir serve runs: real sockets, real time; only
 // the seed and the faults of a world are not for it. A configuration's own
-// addresses are not bound.
+// addresses are not bound, and it speaks no TLS.
 //
 // When the test ends, connections are cut and the server stops. When the last
 // server of the process has stopped, goroutines of it and descriptors that are
@@ -33,6 +33,7 @@ func Serve(t testing.TB, with ...Option) (url string) {
 	o := gather(t, with)
 	settings, modules := o.site(t)
 	settings.Server.Listen = []string{"127.0.0.1:0"}
+	settings.Server.TLS = host.TLSOptions{}
 	leaks.begin()
 	s := &served{}
 	t.Cleanup(func() {

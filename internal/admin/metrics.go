@@ -112,6 +112,40 @@ var metrics = []metric{
 		read: number(func(r *reading) uint64 { return r.host.HTTP }),
 	},
 	{
+		name: "weir_tls_handshakes_total", kind: counter, labels: []string{"session"},
+		help: "TLS handshakes that were completed: with a new session (new), or by taking up a former one (resumed).",
+		read: ofTLS(func(st *host.TLSStats, set setValue) {
+			set(float64(st.Handshakes-st.Resumed), "new")
+			set(float64(st.Resumed), "resumed")
+		}),
+	},
+	{
+		name: "weir_tls_handshakes_failed_total", kind: counter, labels: []string{labelReason},
+		help: "TLS handshakes that came to nothing: the client spoke plainly (not_tls), hung up (gone) or took too long (unfinished), an alert of its came (alert), or one side lacked what the other wants.",
+		read: ofTLS(func(st *host.TLSStats, set setValue) {
+			for reason, n := range st.Refused {
+				set(float64(n), reason)
+			}
+		}),
+	},
+	{
+		name: "weir_tls_certificate_not_after_timestamp_seconds", kind: gauge,
+		help: "When the certificate of server.tls.cert ends, in seconds since 1970.",
+		read: ofTLS(func(st *host.TLSStats, set setValue) {
+			if !st.Certificates.NotAfter.IsZero() {
+				set(float64(st.Certificates.NotAfter.Unix()))
+			}
+		}),
+	},
+	{
+		name: "weir_tls_certificate_reloads_total", kind: counter, labels: []string{"result"},
+		help: "Times that other certificate files were taken (loaded), and that they could not be used, so that the old ones stayed (refused).",
+		read: ofTLS(func(st *host.TLSStats, set setValue) {
+			set(float64(st.Certificates.Loaded), "loaded")
+			set(float64(st.Certificates.Refused), "refused")
+		}),
+	},
+	{
 		name: "weir_messages_received_total", kind: counter,
 		help: "Whole messages that came from peers.",
 		read: number(func(r *reading) uint64 { return r.host.MessagesReceived }),
@@ -390,6 +424,15 @@ var metrics = []metric{
 // number is the reading of a metric without labels.
 func number[N int | int64 | uint64](of func(*reading) N) func(*reading, setValue) {
 	return func(r *reading, set setValue) { set(float64(of(r))) }
+}
+
+// ofTLS is the reading of a metric that only a server with TLS has.
+func ofTLS(read func(*host.TLSStats, setValue)) func(*reading, setValue) {
+	return func(r *reading, set setValue) {
+		if r.host.TLS != nil {
+			read(r.host.TLS, set)
+		}
+	}
 }
 
 // generations are the modules by name, each with its current generation and then

@@ -44,6 +44,8 @@ func TestEveryReadingHasAValueForEveryLabel(t *testing.T) {
 	check(t, ws.Close())
 	r := s.read()
 	r.host.Closes["none"] = 1
+	r.host.TLS = &host.TLSStats{Refused: map[string]uint64{"gone": 1}}
+	r.host.TLS.Certificates.NotAfter = time.Unix(1, 0)
 	for path := range r.host.Routes {
 		r.host.Routes[path].Closed["1000"] = 1
 	}

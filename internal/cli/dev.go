@@ -157,6 +157,7 @@ func (d *development) run(ctx context.Context) error {
 	site := &site{logger: d.logger, standIn: d.standIn, ready: d.ready, live: d.live}
 	site.config = *project
 	site.config.Server.Listen = d.listenAddresses(project)
+	site.config.Server.TLS = host.TLSOptions{} // its certificate is for another name
 	if site.config.Runtime.Jail == "" {
 		site.config.Runtime.Jail = "off" // whoever wrote the module runs it, and waits
 	}

@@ -19,7 +19,7 @@ import (
 // Whatever says what a key means is made from the structs and their comments, so
 // that a knob is described once. -update writes the files.
 func TestGenerated(t *testing.T) {
-	fresh := readComments(t, ".", "../../host", "../../netpoll", "../../pool", "../../runtime")
+	fresh := readComments(t, ".", "../../host", "../certs", "../../netpoll", "../../pool", "../../runtime")
 	table := commentsTable(fresh)
 	if *update {
 		comments = fresh // the other files say what the structs say, not what they said
@@ -182,10 +182,7 @@ func readComments(t *testing.T, dirs ...string) map[string]string {
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no source in %s: %v", dir, err)
 		}
-		pkg := "weir/internal/config"
-		if dir != "." {
-			pkg = path.Join("weir", filepath.Base(dir))
-		}
+		pkg := path.Join("weir/internal/config", filepath.ToSlash(dir))
 		for _, name := range names {
 			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 			if err != nil {

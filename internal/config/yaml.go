@@ -163,6 +163,14 @@ func (f yamlFile) resolvePaths(tree map[string]any) {
 			}
 		}
 	}
+	if server, ok := tree["server"].(map[string]any); ok {
+		for _, key := range []string{"cert", "key", "client_ca"} {
+			resolve(server["tls"], key)
+		}
+		if tls, ok := server["tls"].(map[string]any); ok {
+			resolve(tls["autocert"], "cache_dir")
+		}
+	}
 	if modules, ok := tree["modules"].(map[string]any); ok {
 		for _, m := range modules {
 			resolve(m, "path")

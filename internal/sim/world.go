@@ -41,7 +41,7 @@ type Options struct {
 	// Seed decides everything that is left to chance. Any value.
 	Seed uint64
 	// Host configures the server. Without Listen it has one address, and without
-	// MaxConnections 65,536.
+	// MaxConnections 65,536. It speaks no TLS, whatever Host says.
 	Host host.Options
 	// Modules are loaded before the server listens. Without Instances they get 4.
 	Modules []host.Module
@@ -122,6 +122,7 @@ func (w *World) start(o Options) error {
 	if o.Host.Server.MaxConnections == 0 {
 		o.Host.Server.MaxConnections = maxConnections
 	}
+	o.Host.Server.TLS = host.TLSOptions{}
 	var err error
 	w.srv, err = host.New(o.Host, host.Deps{
 		Engine:   w.engine,
