@@ -94,17 +94,14 @@ func (s *tlsSocket) Start(h netpoll.Handler) error {
 
 // Ready is the poller's call.
 func (s *tlsSocket) Ready(ev netpoll.Event) {
-	switch s.state.Load() {
-	case tlsShaking:
-		if s.wakeHandshake() {
-			return
-		}
-	case tlsOpen:
-		if s.waits.Load() && ev&netpoll.Writable != 0 {
-			s.mu.Lock()
-			_ = s.flushLocked() // an error comes again, at the next write
-			s.mu.Unlock()
-		}
+	if s.state.Load() == tlsShaking && s.wakeHandshake() {
+		return
+	}
+	if ev&netpoll.Writable != 0 && s.waits.Load() && s.state.Load() == tlsOpen {
+		s.mu.Lock()
+		_ = s.flushLocked() // an error comes again, at the next write
+		s.awaitRoomLocked()
+		s.mu.Unlock()
 	}
 	s.h.Ready(ev)
 }
@@ -152,6 +149,7 @@ func (s *tlsSocket) shake(hs *tlsHandshake) {
 			s.srv.tls.resumed.Add(1)
 		}
 		dropHandshakeBuffer(s.conn)
+		s.awaitRoomLocked() // TLS 1.2: the server has the last word
 		s.state.Store(tlsOpen)
 	}
 	s.mu.Unlock()
@@ -342,6 +340,15 @@ func (s *tlsSocket) flushLocked() error {
 	return nil
 }
 
+// awaitRoomLocked has Ready go on with what waits, where no writer may come back
+// for it: at the end of the handshake, and behind the last Write. An error here
+// means that the socket is gone, which reading tells too.
+func (s *tlsSocket) awaitRoomLocked() {
+	if len(s.backlog) > 0 && !s.closed {
+		_ = s.raw.WantWrite(true)
+	}
+}
+
 // WantWrite implements Socket.
 func (s *tlsSocket) WantWrite(on bool) error {
 	s.mu.Lock()
@@ -361,7 +368,8 @@ func (s *tlsSocket) CloseWrite() error {
 	defer s.mu.Unlock()
 	if len(s.backlog) > 0 && !s.closed {
 		s.shut = true
-		return s.raw.WantWrite(true) // Ready goes on
+		s.awaitRoomLocked()
+		return nil
 	}
 	return s.raw.CloseWrite()
 }
@@ -455,6 +463,7 @@ func (w tlsWire) Read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		}
 		_ = s.flushLocked() // an error comes again, from reading
+		s.awaitRoomLocked()
 		n, err := s.raw.Read(p)
 		s.mu.Unlock()
 		if !errors.Is(err, netpoll.ErrWouldBlock) {
@@ -499,9 +508,6 @@ func (w tlsWire) Write(p []byte) (int, error) {
 	s.backlog = append(s.backlog, rest...)
 	s.srv.outbound.Add(int64(len(rest)))
 	s.waits.Store(true)
-	if s.shaking != nil {
-		return len(p), s.raw.WantWrite(true) // no owner does it yet
-	}
 	return len(p), nil
 }
 

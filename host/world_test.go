@@ -40,6 +40,8 @@ type setup struct {
 	http    http.Handler
 	clock   *labClock // nil: the system's; else time goes by in world.pass only
 	timed   bool      // Deps.TimeHandlers
+
+	wrap func(Socket) Socket // what the server gets for a socket; nil: the socket
 }
 
 // testSetup leaves out what only tests of it want: the breaker, the end of a
@@ -77,6 +79,12 @@ func start(t *testing.T, change ...func(*setup)) *world {
 	if set.clock != nil {
 		deps.Clock = set.clock
 	}
+	if set.wrap != nil {
+		deps.Bind = func(network, address string) (Listener, error) {
+			ln, err := poller.Listen(network, address)
+			return wrappedListener{polledListener{ln}, set.wrap}, err
+		}
+	}
 	w.srv, err = New(set.opts, deps)
 	check(t, err)
 	for _, m := range set.modules {
@@ -98,6 +106,20 @@ func start(t *testing.T, change ...func(*setup)) *world {
 	}
 	t.Cleanup(w.close)
 	return w
+}
+
+// wrappedListener puts something between the server and its sockets.
+type wrappedListener struct {
+	Listener
+	wrap func(Socket) Socket
+}
+
+func (l wrappedListener) Accept() (Socket, error) {
+	s, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(s), nil
 }
 
 func (w *world) close() { w.once.Do(w.down) }
