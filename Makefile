@@ -205,6 +205,13 @@ bench-swap: build bench-tools ## replace a module under load, ten times in half 
 # More flags for swap, such as SWAPFLAGS='-conns 200 -rate 2000 -swaps 3'.
 SWAPFLAGS ?=
 
+.PHONY: bench-tls
+bench-tls: build bench-tools ## compare weir with gorilla where both speak TLS, a minute
+	cd bench && ../bin/secure -weir ../weir -peer ../bin/peer $(TLSFLAGS)
+
+# More flags for secure, such as TLSFLAGS='-rounds 9 -idle 0'.
+TLSFLAGS ?=
+
 .PHONY: bench-languages
 bench-languages: ## what a message costs in each language, two minutes; writes docs/bench/languages.md
 	$(GO) test ./guest-sdk/conformance -count=1 -timeout 20m -run TestMeasure -measure ../../docs/bench/languages.md

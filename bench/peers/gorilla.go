@@ -1,6 +1,8 @@
 package peers
 
 import (
+	"crypto/tls"
+	"net"
 	"net/http"
 	"sync"
 
@@ -19,6 +21,18 @@ var gorillaUpgrader = websocket.Upgrader{
 
 func startGorilla(address string) (Server, error) {
 	return startHTTP(address, gorillaEcho(&gorillaUpgrader), gorillaPublish, nil)
+}
+
+// startGorillaTLS is startGorilla with TLS, as http.Server.ServeTLS has it, less
+// HTTP/2, which has no place for the library.
+func startGorillaTLS(address string, config *tls.Config) (Server, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	return serveHTTP(tls.NewListener(ln, config), gorillaEcho(&gorillaUpgrader), gorillaPublish, nil), nil
 }
 
 // gorillaEcho reads and writes in turn on the goroutine that net/http gave the

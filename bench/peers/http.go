@@ -27,6 +27,11 @@ func startHTTP(address string, echo, publish func(*httpServer) http.HandlerFunc,
 	if err != nil {
 		return nil, err
 	}
+	return serveHTTP(ln, echo, publish, connContext), nil
+}
+
+// serveHTTP is startHTTP on a listener.
+func serveHTTP(ln net.Listener, echo, publish func(*httpServer) http.HandlerFunc, connContext func(context.Context, net.Conn) context.Context) Server {
 	s := &httpServer{ln: ln, conns: make(map[net.Conn]struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", echo(s))
@@ -35,7 +40,7 @@ func startHTTP(address string, echo, publish func(*httpServer) http.HandlerFunc,
 	}
 	s.srv = &http.Server{Handler: mux, ConnContext: connContext}
 	s.serve.Go(func() { _ = s.srv.Serve(ln) }) // ends when Close closes ln
-	return s, nil
+	return s
 }
 
 // Addr implements Server.

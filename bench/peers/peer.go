@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -24,7 +25,8 @@ type Peer struct {
 	// Descriptors is how many file descriptors a connection costs.
 	Descriptors int
 
-	start func(address string) (Server, error)
+	start    func(address string) (Server, error)
+	startTLS func(address string, config *tls.Config) (Server, error) // nil: it has no TLS
 }
 
 // Server is a peer that is listening.
@@ -45,12 +47,24 @@ func (p Peer) Start(address string) (Server, error) {
 	return s, nil
 }
 
+// StartTLS is Start with TLS, of which config says the certificate.
+func (p Peer) StartTLS(address string, config *tls.Config) (Server, error) {
+	if p.startTLS == nil {
+		return nil, fmt.Errorf("start %s: it has no TLS here", p.Name)
+	}
+	s, err := p.startTLS(address, config)
+	if err != nil {
+		return nil, fmt.Errorf("start %s on %s: %w", p.Name, address, err)
+	}
+	return s, nil
+}
+
 // All returns every peer, floors first, in the order of the tables.
 func All() []Peer {
 	return []Peer{
 		{Name: "raw", About: "floor: one epoll loop that sends back the bytes it read; no WebSocket", Raw: true, Descriptors: 1, start: startRawEcho},
 		{Name: "raw-publish", About: "floor: one epoll loop that sends the bytes it read to every connection; no WebSocket", Raw: true, Publish: true, NoEcho: true, Descriptors: 1, start: startRawPublish},
-		{Name: "gorilla", About: "gorilla/websocket, a goroutine per connection; prepared messages", Publish: true, Descriptors: 1, start: startGorilla},
+		{Name: "gorilla", About: "gorilla/websocket, a goroutine per connection; prepared messages", Publish: true, Descriptors: 1, start: startGorilla, startTLS: startGorillaTLS},
 		{Name: "gws", About: "lxzan/gws, event handler; broadcaster", Publish: true, Descriptors: 1, start: startGWS},
 		{Name: "gws-deflate", About: "gws with permessage-deflate, level 1, without takeover", Deflate: true, NoEcho: true, Descriptors: 1, start: startGWSDeflate},
 		{Name: "coder", About: "coder/websocket, a goroutine per connection", Descriptors: 1, start: startCoder},
