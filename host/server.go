@@ -227,7 +227,7 @@ func (s *Server) Listen() error {
 			s.stopAccepting()
 			return fmt.Errorf("listen on %s: %w", address, err)
 		}
-		a := &acceptor{srv: s, ln: ln, plain: network == "unix"}
+		a := &acceptor{srv: s, ln: ln, plain: ln.Addr().Network() == "unix"}
 		a.node.owner = a
 		s.acceptors = append(s.acceptors, a)
 	}

@@ -116,9 +116,9 @@ func (s *Store) take(o Options) (changed bool, err error) {
 	}
 	now := s.config.Load()
 	if before := s.pair.Load(); before == nil || next == nil || before.digest != next.digest {
-		changed = now == nil || before != next
+		changed = before != next
 		s.pair.Store(next)
-		s.tell(next, now != nil && changed)
+		s.warn(next)
 	}
 	if !reflect.DeepEqual(o.Autocert, s.options.Autocert) {
 		s.auto, changed = nil, true
@@ -166,9 +166,8 @@ func (s *Store) newConfig(o Options, clients *x509.CertPool) *tls.Config {
 	return c
 }
 
-// tell says which certificate is shown from now on, and whether it is a useless
-// one.
-func (s *Store) tell(p *pair, again bool) {
+// warn says that a certificate is useless now.
+func (s *Store) warn(p *pair) {
 	if p == nil {
 		return
 	}
@@ -178,8 +177,6 @@ func (s *Store) tell(p *pair, again bool) {
 		s.logger.Warn("the certificate has expired; clients refuse it", "subject", leaf.Subject.String(), "not_after", leaf.NotAfter)
 	case now.Before(leaf.NotBefore):
 		s.logger.Warn("the certificate is not valid yet; clients refuse it", "subject", leaf.Subject.String(), "not_before", leaf.NotBefore)
-	case again:
-		s.logger.Info("the certificate was replaced; new connections see it", "subject", leaf.Subject.String(), "not_after", leaf.NotAfter)
 	}
 }
 

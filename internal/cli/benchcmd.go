@@ -61,7 +61,7 @@ func newBench(env *Env) *cobra.Command {
 		GroupID: "clients",
 		Args:    exactly("URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			test, thresholds, err := f.test(args[0])
+			test, thresholds, err := f.test(env, args[0])
 			if err != nil {
 				return err
 			}
@@ -96,8 +96,8 @@ func newBench(env *Env) *cobra.Command {
 }
 
 // test checks the flags, all of them.
-func (f *benchFlags) test(address string) (*loadTest, []threshold, error) {
-	d, dialErr := f.dial.dialer(address)
+func (f *benchFlags) test(env *Env, address string) (*loadTest, []threshold, error) {
+	d, dialErr := f.dial.dialer(env, address)
 	errs := []error{dialErr}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if f.conns < 1 || f.conns > maxBenchConns {

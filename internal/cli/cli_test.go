@@ -185,14 +185,17 @@ func TestNameOf(t *testing.T) {
 }
 
 func TestURLs(t *testing.T) {
-	got := urls([]net.Addr{
+	addrs := []net.Addr{
 		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80},
 		&net.TCPAddr{IP: net.IPv6unspecified, Port: 8080},
 		&net.TCPAddr{IP: net.IPv6loopback, Port: 1},
 		&net.UnixAddr{Net: "unix", Name: "/run/weir.sock"},
-	})
-	want := "http://127.0.0.1:80 http://localhost:8080 http://[::1]:1 unix:/run/weir.sock"
-	if strings.Join(got, " ") != want {
+	}
+	const want = "http://127.0.0.1:80 http://localhost:8080 http://[::1]:1 unix:/run/weir.sock"
+	if got := strings.Join(urls(addrs, false), " "); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := strings.Join(urls(addrs, true), " "); got != strings.ReplaceAll(want, "http:", "https:") {
+		t.Errorf("with TLS: got %q", got)
 	}
 }

@@ -50,7 +50,7 @@ func newConnect(env *Env) *cobra.Command {
 		GroupID: "clients",
 		Args:    exactly("URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := f.dial.dialer(args[0])
+			d, err := f.dial.dialer(env, args[0])
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ type dialFlags struct {
 	origin    string
 	insecure  bool
 	compress  bool
+	ca        string
+	cert, key string
 	timeout   time.Duration
 }
 
@@ -36,6 +39,9 @@ func (f *dialFlags) register(flags *pflag.FlagSet, timeoutMeans string) {
 	flags.StringVar(&f.origin, "origin", "", "`ORIGIN` to pretend, such as https://example.com; none means a program")
 	flags.BoolVarP(&f.insecure, "insecure", "k", false, "trust any certificate")
 	flags.BoolVar(&f.compress, "compress", false, "offer permessage-deflate")
+	flags.StringVar(&f.ca, "ca", "", "`FILE` of authorities (PEM) to trust instead of the system's")
+	flags.StringVar(&f.cert, "cert", "", "`FILE` of a certificate (PEM) to show when the server asks for one; with --key")
+	flags.StringVar(&f.key, "key", "", "`FILE` of its private key (PEM)")
 	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, timeoutMeans)
 }
 
@@ -44,13 +50,14 @@ type dialer struct {
 	url     string // ws:// or wss://, as the user's was meant
 	header  http.Header
 	flags   *dialFlags
+	tls     *tls.Config // shared by the connections
 	timeout time.Duration
 	// dialContext opens the socket; nil means that of package net.
 	dialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// dialer checks flags and address.
-func (f *dialFlags) dialer(address string) (*dialer, error) {
+// dialer checks flags and address, and reads the files that they name.
+func (f *dialFlags) dialer(env *Env, address string) (*dialer, error) {
 	target, err := parseURL(address)
 	if err != nil {
 		return nil, usage("%s: %w", address, err)
@@ -75,7 +82,44 @@ func (f *dialFlags) dialer(address string) (*dialer, error) {
 			return nil, usage("--protocol %q: a subprotocol is a word without spaces or any of ()<>@,;:\\\"/[]?={}", p)
 		}
 	}
+	if d.tls, err = f.tls(env); err != nil {
+		return nil, err
+	}
 	return d, nil
+}
+
+// tls is how the flags want TLS to be spoken.
+func (f *dialFlags) tls(env *Env) (*tls.Config, error) {
+	c := &tls.Config{InsecureSkipVerify: f.insecure}
+	if f.ca != "" {
+		text, err := env.ReadFile(f.ca)
+		if err != nil {
+			return nil, usage("--ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, usage("--ca %s: it holds no certificate in PEM", f.ca)
+		}
+	}
+	if (f.cert == "") != (f.key == "") {
+		return nil, usage("--cert and --key belong together")
+	}
+	if f.cert != "" {
+		cert, err := env.ReadFile(f.cert)
+		if err != nil {
+			return nil, usage("--cert: %w", err)
+		}
+		key, err := env.ReadFile(f.key)
+		if err != nil {
+			return nil, usage("--key: %w", err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return nil, usage("--cert %s with --key %s: %w", f.cert, f.key, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
 }
 
 // isToken says whether s is a token of HTTP (RFC 9110, §5.6.2).
@@ -136,7 +180,7 @@ func (d *dialer) dial(ctx context.Context, on callbacks) (*websocket.Conn, error
 	defer cancel()
 	transport := &http.Transport{
 		DialContext:     d.open,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: d.flags.insecure},
+		TLSClientConfig: d.tls,
 	}
 	defer transport.CloseIdleConnections() // of a request that was refused
 	options := &websocket.DialOptions{
@@ -256,7 +300,7 @@ func unreachable(err error) error {
 	}
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return fmt.Errorf("its certificate is not trusted: %w; --insecure trusts any", certificate.Err)
+		return fmt.Errorf("its certificate is not trusted: %w; --ca FILE trusts another authority, --insecure trusts any", certificate.Err)
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {

@@ -30,8 +30,8 @@ const (
 	maxLooks = 20
 )
 
-// follower keeps a server's modules, and what else may change while it runs, as
-// the files are, or as its admin API was told. Its goroutine is the site's live;
+// follower keeps a server's modules, its certificate, and what else may change while
+// it runs, as the files are, or as its admin API was told. Its goroutine is the site's live;
 // the methods of admin.Operator are for any.
 type follower struct {
 	env   *Env
@@ -52,6 +52,7 @@ type follower struct {
 	current *config.Config // as it is in service; replaced, never changed
 	secrets config.Secrets // of all configurations so far
 	stale   bool           // a file of the configuration has changed, and may not stand still yet
+	renewed bool           // a file of a certificate has, likewise
 	serving map[string]*deployment
 	seen    map[string]*sighting // of modules that differ from what is served
 
@@ -115,6 +116,7 @@ func (f *follower) live(ctx context.Context, server *host.Server, logger *slog.L
 		f.seen[name] = &sighting{}
 	}
 	f.stale = f.current.Reload != config.ReloadOnSignal && len(f.files) > 0
+	f.renewed = f.current.Reload != config.ReloadOnSignal
 	look(false)
 	for {
 		select {
@@ -147,7 +149,7 @@ func (f *follower) live(ctx context.Context, server *host.Server, logger *slog.L
 func (f *follower) watched() []string {
 	var paths []string
 	if f.current.Reload != config.ReloadOnSignal {
-		paths = append(paths, f.files...)
+		paths = append(append(paths, f.files...), f.current.Server.TLS.Files()...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.current.Modules)) {
 		if m := f.current.Modules[name]; m.Reload != config.ReloadOnSignal {
@@ -169,6 +171,13 @@ func (f *follower) consider(ctx context.Context, all bool) (again bool) {
 	case all || f.stale:
 		f.stale = false
 		changed = f.reconfigure(all)
+	}
+	switch {
+	case !all && slices.ContainsFunc(f.current.Server.TLS.Files(), isFound): // the other half of a pair may follow
+		f.renewed, again = true, true
+	case all || f.renewed:
+		f.renewed = false
+		f.renew()
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.serving)) {
 		m := f.current.Modules[name]
@@ -230,6 +239,18 @@ func (f *follower) reconfigure(asked bool) (modules map[string]bool) {
 		}
 	}
 	return modules
+}
+
+// renew gives the server what the files of its certificate hold. Those that cannot
+// be used change nothing.
+func (f *follower) renew() {
+	changed, err := f.server.ReloadCertificates()
+	switch {
+	case err != nil:
+		f.logger.Error("the certificate's files cannot be used; the old ones stay", "problems", strings.Join(reasonsOf(err), "; "))
+	case changed:
+		f.logger.Info("certificate files reloaded; new connections see them")
+	}
 }
 
 // note remembers a reload and tells of it.

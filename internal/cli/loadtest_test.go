@@ -64,7 +64,7 @@ func inVirtualTime(t *testing.T, test *loadTest, f func(ctx context.Context, ws 
 			f(ctx, ws)
 		})}
 		serving.Go(func() { server.Serve(listener) }) // ends with Close
-		d, err := (&dialFlags{timeout: time.Minute}).dialer("ws://pipe/")
+		d, err := (&dialFlags{timeout: time.Minute}).dialer(&Env{}, "ws://pipe/")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,11 +30,7 @@ func (s *site) adminOptions(logger *slog.Logger) admin.Options {
 
 // adminURL is where a client finds the listener.
 func adminURL(l *admin.Listener) string {
-	url := urls([]net.Addr{l.Addr()})[0]
-	if strings.HasPrefix(l.URL(), "https:") {
-		url = strings.Replace(url, "http:", "https:", 1)
-	}
-	return url
+	return urls([]net.Addr{l.Addr()}, strings.HasPrefix(l.URL(), "https:"))[0]
 }
 
 // announceAdmin says how to reach the API. logger is not the one that the API

@@ -38,7 +38,8 @@ configuration is granted, and ` + defaultFile + ` is not read.
 A module whose file changes is swapped with every socket open, when the new file is
 whole; one that is refused leaves the old generation serving. A configuration that
 changes is taken the same way: what can change in a server that runs does, what needs a
-restart is named, and one with a mistake changes nothing. SIGHUP reads all files again.
+restart is named, and one with a mistake changes nothing. A certificate (server.tls) whose
+files change is shown to new connections. SIGHUP reads all files again.
 
 SIGTERM and SIGINT (Ctrl-C) stop accepting, let handlers finish and close every
 connection in order; a second one ends at once. Exit codes: 0 drained, 1 failed or

@@ -42,8 +42,8 @@ func serve(t *testing.T, env Env, args ...string) *server {
 		env.ReadFile = os.ReadFile
 	}
 	go func() { s.code <- Run(context.Background(), env) }() // ends with stop
-	line := s.stderr.wait(t, "listening on http://")
-	s.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(line)
+	line := s.stderr.wait(t, "listening on http")
+	s.url = regexp.MustCompile(`https?://[0-9.:]+`).FindString(line)
 	return s
 }
 
@@ -359,7 +359,7 @@ func TestASecondSignalStopsAtOnce(t *testing.T) {
 		return ""
 	}
 	line := next("listening on ")
-	ws := dial(t, regexp.MustCompile(`http://[0-9.:]+`).FindString(line), "/")
+	ws := dial(t, regexp.MustCompile(`https?://[0-9.:]+`).FindString(line), "/")
 	echo(t, ws, "hello")
 	cmd.Process.Signal(syscall.SIGTERM)
 	next("draining; once more to stop at once")

@@ -106,10 +106,11 @@ func run(ctx context.Context, env *Env, s *site) error {
 	}
 
 	warnUnused(logger, s)
-	announce(logger, text, st.server.Addrs(), s.modules)
+	listening := urls(st.server.Addrs(), s.config.Server.TLS.Enabled())
+	announce(logger, text, listening, s.modules)
 	announceAdmin(plain, env.Terminal, st.admin)
 	if s.ready != nil {
-		s.ready(urls(st.server.Addrs()))
+		s.ready(listening)
 	}
 	supervised := supervise(env, st, logger)
 	quit, endLive := s.beside(ctx, st.server, logger)
@@ -325,12 +326,12 @@ func (st *stack) close() error {
 }
 
 // announce logs a line an address.
-func announce(logger *slog.Logger, text bool, addrs []net.Addr, modules []host.Module) {
+func announce(logger *slog.Logger, text bool, listening []string, modules []host.Module) {
 	names := make([]string, len(modules))
 	for i, m := range modules {
 		names[i] = m.Name
 	}
-	for _, url := range urls(addrs) {
+	for _, url := range listening {
 		switch {
 		case !text:
 			logger.Info("listening", "url", url, "modules", names)
@@ -345,8 +346,13 @@ func announce(logger *slog.Logger, text bool, addrs []net.Addr, modules []host.M
 }
 
 // urls are the addresses as a browser takes them. An address that stands for all
-// of the machine's becomes localhost.
-func urls(addrs []net.Addr) []string {
+// of the machine's becomes localhost. secure says that TLS is spoken there, which
+// unix sockets never do.
+func urls(addrs []net.Addr, secure bool) []string {
+	scheme := "http://"
+	if secure {
+		scheme = "https://"
+	}
 	var all []string
 	for _, a := range addrs {
 		tcp, ok := a.(*net.TCPAddr)
@@ -358,7 +364,7 @@ func urls(addrs []net.Addr) []string {
 		if tcp.IP == nil || tcp.IP.IsUnspecified() {
 			name = "localhost"
 		}
-		all = append(all, "http://"+net.JoinHostPort(name, fmt.Sprint(tcp.Port)))
+		all = append(all, scheme+net.JoinHostPort(name, fmt.Sprint(tcp.Port)))
 	}
 	return all
 }
