@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -81,6 +82,7 @@ func newWebServer(h http.Handler, log *slog.Logger) *webServer {
 		WriteTimeout:      60 * time.Second,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext:       withTLS,
 	}
 	w.srv.SetKeepAlivesEnabled(false)
 	w.wg.Go(func() { // ends with shutdown or close
@@ -89,6 +91,20 @@ func newWebServer(h http.Handler, log *slog.Logger) *webServer {
 		w.drop()
 	})
 	return w
+}
+
+// tlsKey is where a request's context has its *tls.Conn.
+type tlsKey struct{}
+
+// withTLS remembers the TLS below a connection, which net/http finds only in its
+// own kind of connection.
+func withTLS(ctx context.Context, c net.Conn) context.Context {
+	if handed, ok := c.(*handedConn); ok {
+		if conn, ok := handed.Conn.(*tls.Conn); ok {
+			return context.WithValue(ctx, tlsKey{}, conn)
+		}
+	}
+	return ctx
 }
 
 // give hands a connection over; when too many wait it is cut, since nobody may

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -128,7 +129,13 @@ func (s *Server) makeRoute(r Route) (*route, error) {
 }
 
 // serveWeb answers requests that are no upgrades, by the routes as they are now.
-func (s *Server) serveWeb(w http.ResponseWriter, r *http.Request) { s.opts().web.ServeHTTP(w, r) }
+func (s *Server) serveWeb(w http.ResponseWriter, r *http.Request) {
+	if conn, ok := r.Context().Value(tlsKey{}).(*tls.Conn); ok {
+		state := conn.ConnectionState()
+		r.TLS = &state
+	}
+	s.opts().web.ServeHTTP(w, r)
+}
 
 // ServesPool reports whether a module serves the scope pool: some route leads there,
 // or none leads to the module at all. Reconfigure cannot change it.

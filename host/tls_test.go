@@ -392,13 +392,13 @@ func TestPlainRequestsOverTLS(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 1<<16)
 	check(t, os.WriteFile(folder+"/long.txt", []byte(long), 0o644))
 	s := startTLS(t, func(set *setup) {
-		set.opts.Routes = append(set.opts.Routes, Route{Path: "/", Static: folder})
+		set.opts.Routes = append(set.opts.Routes, Route{Path: "/files", Static: folder})
 		set.http = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%v", r.TLS != nil)
 		})
 	})
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: s.config(), DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	resp, err := client.Get("https://" + s.addr + "/long.txt")
+	resp, err := client.Get("https://" + s.addr + "/files/long.txt")
 	check(t, err)
 	body, err := io.ReadAll(resp.Body)
 	check(t, err)
@@ -408,7 +408,12 @@ func TestPlainRequestsOverTLS(t *testing.T) {
 	}
 	resp, err = client.Post("https://"+s.addr+"/none", "text/plain", strings.NewReader(long))
 	check(t, err)
+	body, err = io.ReadAll(resp.Body)
+	check(t, err)
 	resp.Body.Close()
+	if string(body) != "true" {
+		t.Errorf("the request is of a TLS connection: %s", body)
+	}
 	s.until("net/http is done with them", func(st Stats) bool { return st.Open == 0 })
 }
 
