@@ -56,6 +56,10 @@ var alerts = []alert{
 		"{{ $labels.instance }} cannot accept connections", "The process is mostly out of file descriptors: see LimitNOFILE.",
 	},
 	{
+		"WeirCertificateExpires", `weir_tls_certificate_not_after_timestamp_seconds - time() < 7 * 86400`, "1h", "critical",
+		"the certificate of {{ $labels.instance }} ends within a week", "Whoever renews server.tls.cert has not; the server takes new files by itself.",
+	},
+	{
 		"WeirSlowConsumers", `rate(weir_slow_consumers_total[5m]) > 1`, "10m", "warning",
 		"{{ $value | humanize }} connections a second are closed because they read too slowly", "Send less, or raise websocket.outbound_queue_size.",
 	},
