@@ -549,7 +549,8 @@ func TestAHandshakeThatIsNotFinishedEndsInTime(t *testing.T) {
 		"nothing at all":        "",
 		"one byte":              "\x16",
 		"a header of a record":  "\x16\x03\x01\x02\x00",
-		"a part of ClientHello": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+		"a part of ClientHello": clientHello(t)[:100],
+		"all of ClientHello":    clientHello(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startTLS(t, withFakeClock)
@@ -565,7 +566,7 @@ func TestAHandshakeThatIsNotFinishedEndsInTime(t *testing.T) {
 				t.Errorf("after 4 s: %d handshakes", st.Handshakes)
 			}
 			s.pass(2 * time.Second)
-			if got, err := io.ReadAll(tcp); err != nil || len(got) > 0 {
+			if got, err := io.ReadAll(tcp); err != nil || len(got) > 0 && !strings.HasPrefix(name, "all") {
 				t.Errorf("it was told %q, %v", got, err)
 			}
 			check(t, tcp.Close())
@@ -574,6 +575,59 @@ func TestAHandshakeThatIsNotFinishedEndsInTime(t *testing.T) {
 				t.Errorf("%v, %v", st.Closes, st.TLS.Refused)
 			}
 		})
+	}
+}
+
+// clientHello is a client's first record.
+func clientHello(t *testing.T) string {
+	t.Helper()
+	a, b := net.Pipe()
+	go func() { _ = tls.Client(a, &tls.Config{ServerName: "localhost"}).Handshake() }() // ends with b
+	defer b.Close()
+	head := make([]byte, 5)
+	_, err := io.ReadFull(b, head)
+	check(t, err)
+	body := make([]byte, int(head[3])<<8|int(head[4]))
+	_, err = io.ReadFull(b, body)
+	check(t, err)
+	return string(head) + string(body)
+}
+
+// trickle writes a byte at a time.
+type trickle struct{ net.Conn }
+
+func (c trickle) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestAHandshakeMayComeByteByByte(t *testing.T) {
+	for name, change := range map[string]func(*tls.Config){"TLS 1.3": func(*tls.Config) {}, "TLS 1.2": upTo12} {
+		t.Run(name, func(t *testing.T) {
+			s := startTLS(t)
+			p := s.connect(func(c net.Conn) net.Conn { return trickle{c} }, change).upgrade()
+			p.send(frame(0x82, "hello"))
+			p.echoes("hello")
+		})
+	}
+}
+
+func TestWhoSaysNothingHasNoGoroutine(t *testing.T) {
+	s := startTLS(t)
+	before := settledGoroutines()
+	const conns = 100
+	for range conns {
+		tcp, err := net.Dial("tcp", s.addr)
+		check(t, err)
+		defer tcp.Close()
+	}
+	s.until("all are there", func(st Stats) bool { return st.Handshakes == conns })
+	if after := settledGoroutines(); after > before+10 {
+		t.Errorf("%d goroutines before, %d with %d more connections", before, after, conns)
 	}
 }
 
