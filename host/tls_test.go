@@ -16,7 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	_ "unsafe"
 
 	"github.com/gorilla/websocket"
 
@@ -101,20 +100,6 @@ func (p *tlsPeer) send(text string) {
 	_, err := io.WriteString(p.conn, text)
 	check(p.t, err)
 }
-
-// handshakeRecord sends a record of the type handshake with the keys in force,
-// which crypto/tls does only when it has a reason.
-func (p *tlsPeer) handshakeRecord(message string) {
-	p.t.Helper()
-	_, err := writeRecord(p.conn, 22, []byte(message))
-	check(p.t, err)
-}
-
-// writeRecord is a method of tls.Conn that is not exported; its caller holds the
-// lock of the sending side, for which no test needs to.
-//
-//go:linkname writeRecord crypto/tls.(*Conn).writeRecordLocked
-func writeRecord(c *tls.Conn, kind uint8, data []byte) (int, error)
 
 // settledGoroutines counts those that are there when nothing ends any more.
 func settledGoroutines() int {
@@ -528,18 +513,6 @@ func TestClientsShowCertificates(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestRenegotiationIsRefused(t *testing.T) {
-	s := startTLS(t)
-	p := s.connect(nil, upTo12).upgrade()
-	// crypto/tls's client only follows a server that asks. A handshake record with
-	// the client's keys is what it would send: a ClientHello, type 1.
-	p.handshakeRecord("\x01\x00\x00\x02\x03\x03")
-	if _, err := p.r.ReadByte(); err == nil || !strings.Contains(err.Error(), "remote error") {
-		t.Errorf("the client was told %v", err)
-	}
-	s.until("the connection is gone", func(st Stats) bool { return st.Open == 0 })
 }
 
 // The goroutine of a handshake ends when its time is up; the client is told by a
