@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,68 @@ func (e *pipeEnd) SetDeadline(time.Time) error      { return nil }
 func (e *pipeEnd) SetReadDeadline(time.Time) error  { return nil }
 func (e *pipeEnd) SetWriteDeadline(time.Time) error { return nil }
 
+// tlsLab is a lab that speaks TLS.
+type tlsLab struct {
+	*lab
+	ca *certtest.Authority
+}
+
+func newTLSLab(t testing.TB, ca *certtest.Authority, pair tls.Certificate) *tlsLab {
+	t.Helper()
+	cert, key := certtest.Write(t, t.TempDir(), pair)
+	return &tlsLab{newLab(t, func(s *setup) { s.opts.Server.TLS = TLSOptions{Cert: cert, Key: key} }), ca}
+}
+
+// pipe connects.
+func (l *tlsLab) pipe() *pipeEnd {
+	p := newPipe()
+	l.srv.welcome(newTLSSocket(l.srv, p, l.srv.certs.Load().Config()))
+	return &pipeEnd{pipe: p}
+}
+
+// upgraded opens a WebSocket. The lanes must run by themselves, or handlers be
+// quick.
+func (l *tlsLab) upgraded(end *pipeEnd) *tls.Conn {
+	l.t.Helper()
+	client := tls.Client(end, &tls.Config{RootCAs: l.ca.Pool(), ServerName: "localhost"})
+	_, err := io.WriteString(client, upgradeHead)
+	check(l.t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+	check(l.t, err)
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		l.t.Fatal(resp.Status)
+	}
+	return client
+}
+
+// gone waits until no connection is left.
+func (l *tlsLab) gone() {
+	l.t.Helper()
+	for limit := time.Now().Add(20 * time.Second); l.srv.Stats().Open > 0; goruntime.Gosched() {
+		if time.Now().After(limit) {
+			l.t.Fatal("the connection does not end")
+		}
+	}
+}
+
+// The end of the stream behind half a record has no event of its own.
+func TestAnEndBehindHalfARecordIsSeen(t *testing.T) {
+	for _, half := range []string{"\x17", "\x17\x03\x03\x00\x20abc", ""} {
+		ca := certtest.New(t)
+		l := newTLSLab(t, ca, ca.Issue("server"))
+		stop := l.tasks.thread()
+		end := l.pipe()
+		l.upgraded(end)
+		end.mu.Lock()
+		end.in, end.fin = append(end.in, half...), true
+		end.mu.Unlock()
+		end.h.Ready(netpoll.Readable | netpoll.Hangup)
+		l.gone()
+		stop()
+		l.close()
+	}
+}
+
 // TestTLSMessageAllocs holds what a message costs over TLS to what crypto/tls
 // itself allocates for it: a reader for each read of its connection.
 func TestTLSMessageAllocs(t *testing.T) {
@@ -150,23 +213,13 @@ func TestTLSMessageAllocs(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d of %d B", tc.batch, tc.size), func(t *testing.T) {
 			ca := certtest.New(t)
-			cert, key := certtest.Write(t, t.TempDir(), ca.Issue("server"))
-			l := newLab(t, func(s *setup) { s.opts.Server.TLS = TLSOptions{Cert: cert, Key: key} })
+			l := newTLSLab(t, ca, ca.Issue("server"))
 			l.quick(true)
-			p := newPipe()
-			l.srv.welcome(newTLSSocket(l.srv, p, l.srv.certs.Load().Config()))
-			end := &pipeEnd{pipe: p}
-			client := tls.Client(end, &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"})
-			_, err := io.WriteString(client, upgradeHead)
-			check(t, err)
-			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
-			check(t, err)
-			if resp.StatusCode != 101 {
-				t.Fatal(resp.Status)
-			}
-			p.mu.Lock()
-			p.silent = true
-			p.mu.Unlock()
+			end := l.pipe()
+			client := l.upgraded(end)
+			end.mu.Lock()
+			end.silent = true
+			end.mu.Unlock()
 			const runs = 1101 // those of allocs, below
 			var records [][]byte
 			for range runs {
@@ -195,4 +248,32 @@ func TestTLSMessageAllocs(t *testing.T) {
 			l.close()
 		})
 	}
+}
+
+// FuzzTLSPort sends anything to a port that speaks TLS: in two pieces, plainly or
+// behind a handshake. Whatever it is, the connection ends with its client, and
+// leaves nothing.
+func FuzzTLSPort(f *testing.F) {
+	hello := "\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03" + strings.Repeat("r", 32) + "\x00\x00\x02\x13\x01\x01\x00"
+	for _, seed := range []string{"", "\x16", hello, upgradeHead, "\x80\x2e\x01\x00\x02", "\x15\x03\x03\x00\x02\x01\x00", "\x17\x03\x03\x40\x01", frame(0x81, "echo hi")} {
+		f.Add([]byte(seed), uint16(len(seed)/2), false)
+		f.Add([]byte(seed), uint16(3), true)
+	}
+	ca := certtest.New(f)
+	pair := ca.Issue("server")
+	f.Fuzz(func(t *testing.T, data []byte, cut uint16, behind bool) {
+		l := newTLSLab(t, ca, pair)
+		stop := l.tasks.thread()
+		end := l.pipe()
+		if behind {
+			l.upgraded(end)
+		}
+		n := min(int(cut), len(data))
+		end.feed(append([]byte(nil), data[:n]...))
+		end.feed(append([]byte(nil), data[n:]...))
+		check(t, end.Close())
+		l.gone()
+		stop()
+		l.close()
+	})
 }

@@ -63,10 +63,11 @@ type tlsSocket struct {
 
 	// Below: the reader.
 
-	dry  bool // raw had less than was asked for: it is not asked again in this Read
-	told bool // errNoTLS was
-	kept int  // bytes of an incomplete record that are counted in Server.inbound
-	lent *[tlsReadBytes]byte
+	dry   bool // raw had less than was asked for: it is not asked again in this Read
+	empty bool // raw had nothing at all, not even its end
+	told  bool // errNoTLS was
+	kept  int  // bytes of an incomplete record that are counted in Server.inbound
+	lent  *[tlsReadBytes]byte
 
 	owed bool // the writer: the first byte of the next Write went out with the last
 
@@ -236,12 +237,18 @@ func (s *tlsSocket) Read(p []byte) (int, error) {
 // readOpen decrypts until p is full or raw is dry, so that less than len(p) means
 // what it means of a plain socket, however many records one event brings.
 func (s *tlsSocket) readOpen(p []byte) (n int, err error) {
-	s.dry = false
+	s.dry, s.empty = false, false
 	s.lendBuffer()
 	for n < len(p) {
 		var m int
 		m, err = s.conn.Read(p[n:])
 		n += m
+		if n == 0 && !s.empty && errors.Is(err, errTLSDry) {
+			// Half a record has come, and perhaps the end of the stream behind it, in one
+			// event. ErrWouldBlock must be true of the end too.
+			s.dry = false
+			continue
+		}
 		if err != nil || s.dry && isDrained(s.conn) {
 			break
 		}
@@ -447,7 +454,7 @@ func (w tlsWire) Read(p []byte) (int, error) {
 		}
 		n, err := s.raw.Read(p)
 		if errors.Is(err, netpoll.ErrWouldBlock) {
-			s.dry = true
+			s.dry, s.empty = true, true
 			return 0, errTLSDry
 		}
 		s.dry = err == nil && n < len(p)
