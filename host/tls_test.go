@@ -123,35 +123,9 @@ func (p *tlsPeer) echoes(payload string) {
 // frame reads one unmasked frame and returns its payload.
 func (p *tlsPeer) frame() string {
 	p.t.Helper()
-	h, payload := readFrame(p.t, p.r)
-	_ = h
-	return payload
-}
-
-func readFrame(t *testing.T, r *bufio.Reader) (first byte, payload string) {
-	t.Helper()
-	var head [2]byte
-	_, err := io.ReadFull(r, head[:])
-	check(t, err)
-	n := int(head[1])
-	switch n {
-	case 126:
-		var ext [2]byte
-		_, err = io.ReadFull(r, ext[:])
-		n = int(ext[0])<<8 | int(ext[1])
-	case 127:
-		var ext [8]byte
-		_, err = io.ReadFull(r, ext[:])
-		n = 0
-		for _, b := range ext {
-			n = n<<8 | int(b)
-		}
-	}
-	check(t, err)
-	body := make([]byte, n)
-	_, err = io.ReadFull(r, body)
-	check(t, err)
-	return head[0], string(body)
+	f, err := readFrame(p.r)
+	check(p.t, err)
+	return string(f.Payload)
 }
 
 // closed expects the end of the stream with close_notify before it.
