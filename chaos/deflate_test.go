@@ -138,10 +138,10 @@ func TestCompressedBombs(t *testing.T) {
 				}
 			}
 			after := s.usage(t)
-			t.Logf("%v of CPU time each, connection and canary included; %v", (s.cpu(t)-used)/rounds, after)
 			if grown := after.residentKiB - before.residentKiB; grown > 32<<10 {
 				t.Errorf("the server has grown by %d MiB", grown>>10)
 			}
+			tell(t, "T-036", tc.name, "%d × closed with %d; %v of CPU time each, connection and canary included; %v", rounds, tc.want, (s.cpu(t)-used)/rounds, after)
 		})
 	}
 	t.Run("T-037/a thousand offers in one field", func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestCompressedBombs(t *testing.T) {
 			}
 			_ = c.conn.Close()
 		}
-		t.Logf("%v of CPU time each, connection included", (s.cpu(t)-used)/rounds)
+		tell(t, "T-037", "700 offers of compression in one field", "the first acceptable one is taken; %v of CPU time each, connection included", (s.cpu(t)-used)/rounds)
 	})
 	if !s.alive() {
 		t.Errorf("the server is gone:\n%s", s.said())
