@@ -15,7 +15,7 @@ type outQueue struct {
 	sentBytes int         // of frames[0]
 	begun     bool        // frames[0] is the rest of a write: its first bytes are out
 	flying    int         // frames that the Write which is under way has been given
-	packed    int         // leading frames that are as they are written; of a connection with context takeover
+	packed    int         // leading frames that are compressed already, of a connection with context takeover: later ones refer to them, so of these only all may be dropped
 	bytes     int         // unwritten bytes of all frames
 	accounted int         // of these, how many the server's outbound budget counts
 	armed     bool        // write interest is on

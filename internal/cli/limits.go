@@ -99,11 +99,12 @@ func memoryFormula(r *config.Reading) string {
 	for _, part := range []struct{ amount, what string }{
 		{value["server.inbound_budget"], "server.inbound_budget: messages that have not come completely"},
 		{value["server.outbound_budget"], "server.outbound_budget: what waits for slow readers"},
+		{value["websocket.deflate.takeover_budget"], "websocket.deflate.takeover_budget: what connections with context takeover remember"},
 		{value["runtime.guest_budget_bytes"], "runtime.guest_budget_bytes: memory of handlers"},
 		{fmt.Sprintf("%s × %d B", value["server.max_connections"], idleBytes), "connections with nothing on their way"},
 	} {
 		fmt.Fprintf(&b, "  %s\n      %s\n", part.amount, part.what)
 	}
-	b.WriteString("and some 30 MiB for the program, its buffers and compiled modules of the usual size.\n")
+	b.WriteString("and some 30 MiB for the program, its buffers and compiled modules of the usual size; with compression 2 MiB more for each processor.\n")
 	return b.String()
 }
