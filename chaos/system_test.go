@@ -200,7 +200,7 @@ func TestAMemoryLimitIsKept(t *testing.T) {
 	tripped := func(budget string) bool {
 		return s.metric(t, `weir_connections_ended_total{cause="`+budget+`_budget"}`) > 0
 	}
-	for s.alive() && (time.Since(begun) < 3*time.Second || time.Since(begun) < 30*time.Second && !(tripped("inbound") && tripped("outbound"))) {
+	for s.alive() && (time.Since(begun) < 3*time.Second || time.Since(begun) < 90*time.Second && !(tripped("inbound") && tripped("outbound"))) {
 		sent := time.Now()
 		if err := echoes(s.address()); err != nil && !errors.Is(err, refusedError(http.StatusServiceUnavailable)) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("a well-behaved client: %v", err)
