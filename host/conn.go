@@ -62,6 +62,7 @@ type Conn struct {
 	sealed  bool // the Close frame is queued: nothing may follow it
 	broken  bool // a write failed: the peer is gone
 	dead    bool // torn down; the writer closes the socket if there is one
+	counted bool // among the connections of its address; Server.admitMu guards it
 	out     *outQueue
 	more    *extras
 

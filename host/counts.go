@@ -1,6 +1,7 @@
 package host
 
 import (
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,8 @@ const (
 	rejectedUnavailable
 	rejectedByHandler
 	rejectedHandlerFailed
+	rejectedNotProxy
+	rejectedProxyHeader
 	rejections // how many there are
 )
 
@@ -145,6 +148,17 @@ var rejectionLabels = [rejections]string{
 	rejectedUnavailable:    "handler_unavailable",
 	rejectedByHandler:      "handler",
 	rejectedHandlerFailed:  "handler_failed",
+	rejectedNotProxy:       "not_a_proxy",
+	rejectedProxyHeader:    "proxy_header",
+}
+
+// answer is what a connection is told that is turned away for that reason before
+// it has said anything.
+func (r rejection) answer() response {
+	if r == rejectedNotProxy {
+		return response{status: http.StatusForbidden, text: "Clients come here by way of a proxy."}
+	}
+	return answers[http.StatusServiceUnavailable]
 }
 
 // String is the label in counters and logs.

@@ -36,8 +36,25 @@ type ServerOptions struct {
 	// the smaller of 65,536 and what the process may open less 64.
 	MaxConnections int `koanf:"max_connections"`
 	// MaxConnectionsPerIP bounds the connections of one address; one more is
-	// answered 503. 0 means no bound: many users can share one address.
+	// answered 503. Of IPv6, a network of 64 bits counts as one address. Clients of
+	// trusted proxies count by their own. 0 means no bound: many users can share one
+	// address.
 	MaxConnectionsPerIP int `koanf:"max_connections_per_ip"`
+	// TrustedProxies lists the addresses and networks ("10.0.0.0/8", "::1") of
+	// proxies whose word about a client's address counts, and "unix" for peers of
+	// unix sockets. What anybody else says of it is ignored. Empty trusts nobody.
+	TrustedProxies []string `koanf:"trusted_proxies"`
+	// ProxyProtocol says whether connections begin with a PROXY header, version 1
+	// or 2, before TLS even: "off" they do not; "accept" those of trusted proxies
+	// may; "require" those of trusted proxies do, and nobody else may connect.
+	// Empty means "off".
+	ProxyProtocol string `koanf:"proxy_protocol" oneof:"off,accept,require"`
+	// ForwardedHeader is the request header in which trusted proxies append whom
+	// they got a request from: "x-forwarded-for", or "forwarded" (RFC 7239). The
+	// last address in it that is not a trusted proxy's is the client's. "none"
+	// ignores both. It must be one that every trusted proxy writes, since clients
+	// can send either. Empty means "x-forwarded-for".
+	ForwardedHeader string `koanf:"forwarded_header" oneof:"x-forwarded-for,forwarded,none"`
 	// MaxHandshakes bounds connections that have not finished their request; one
 	// more is answered 503. 0 means 1024.
 	MaxHandshakes int `koanf:"max_handshakes"`
@@ -178,6 +195,8 @@ func (o Options) WithDefaults() Options {
 	if s.MaxConnections == 0 {
 		s.MaxConnections = defaultMaxConnections()
 	}
+	setDefault(&s.ProxyProtocol, proxyOff)
+	setDefault(&s.ForwardedHeader, forwardedX)
 	setDefault(&s.MaxHandshakes, 1024)
 	setDefault(&s.HandshakeTimeout, 5*time.Second)
 	setDefault(&s.MaxHeaderSize, 16<<10)
@@ -250,6 +269,29 @@ func (o Options) Validate() error {
 		if err := checkOriginPattern(origin); err != nil {
 			bad(fmt.Sprintf("server.allowed_origins[%d]", i), "%v", err)
 		}
+	}
+
+	for i, proxy := range o.Server.TrustedProxies {
+		if proxy == trustUnix {
+			continue
+		}
+		if _, err := parseTrusted(proxy); err != nil {
+			bad(fmt.Sprintf("server.trusted_proxies[%d]", i), "%v", err)
+		}
+	}
+	switch mode := o.Server.ProxyProtocol; mode {
+	case "", proxyOff:
+	case proxyAccept, proxyRequire:
+		if len(o.Server.TrustedProxies) == 0 {
+			bad("server.proxy_protocol", "%q needs server.trusted_proxies: nobody else may say for whom he speaks", mode)
+		}
+	default:
+		bad("server.proxy_protocol", "%q is none of \"off\", \"accept\", \"require\"", mode)
+	}
+	switch header := o.Server.ForwardedHeader; header {
+	case "", forwardedX, forwardedRFC, forwardedNone:
+	default:
+		bad("server.forwarded_header", "%q is none of \"x-forwarded-for\", \"forwarded\", \"none\"", header)
 	}
 
 	w := o.WebSocket

@@ -17,6 +17,7 @@ type settings struct {
 	Options // with defaults
 	inline  bool
 	origins origins
+	trust   trust
 	routes  []*route // nil until Listen
 	web     http.Handler
 }
@@ -27,7 +28,7 @@ func (s *Server) opts() *settings { return s.settings.Load() }
 // newSettings makes all of the options but routes. They must be valid.
 func newSettings(o Options) *settings {
 	o = o.WithDefaults()
-	return &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins)}
+	return &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins), trust: newTrust(o.Server.TrustedProxies)}
 }
 
 // Reconfigure replaces the options of a server that listens, all of them at once

@@ -198,6 +198,10 @@ func (inv *invocation) attr(c *Conn, name string) ([]byte, runtime.Status) {
 		if !addr.IsValid() {
 			return give("")
 		}
+		if addr.Port() == 0 { // a proxy has told the address only
+			inv.scratch = addr.Addr().AppendTo(inv.scratch[:0])
+			return inv.scratch, runtime.StatusOK
+		}
 		inv.scratch = addr.AppendTo(inv.scratch[:0])
 		return inv.scratch, runtime.StatusOK
 	case "path":

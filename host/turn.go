@@ -277,7 +277,12 @@ func (s *source) Read(p []byte) (int, error) {
 	default:
 		s.dry = true
 		c.peerGone = true
-		if !errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
+		case errors.Is(err, errProxyHeader):
+			c.cut = true
+			c.badProxyHeader(s.turn)
+		default:
 			c.cut = true
 			s.turn.stats.resets.Add(1)
 		}
