@@ -70,7 +70,12 @@ func (a *acceptor) Run() (more bool) {
 				continue
 			}
 			if !errors.Is(err, netpoll.ErrWouldBlock) && !errors.Is(err, netpoll.ErrClosed) {
-				a.backOff(err)
+				switch helped, waits := a.turnAway(err); {
+				case !helped:
+					a.backOff(err)
+				case waits:
+					continue
+				}
 			}
 			more = true
 			break
@@ -118,9 +123,13 @@ func (s *Server) welcome(sock Socket) {
 		s.shed.Add(1)
 		s.rejected[why].Add(1)
 		s.log.Debug("connection refused", "reason", why.String(), "remote", addr)
-		// The socket's buffer is empty: the answer fits or the peer is gone.
+		// The socket's buffer is empty: the answer fits or the peer is gone. A request
+		// that has come is read, lest a reset overtakes the answer.
 		_, _ = sock.Write(why.answer().append(nil, nil))
 		_ = sock.CloseWrite()
+		unread := pool.Take(4 << 10)
+		_, _ = sock.Read(unread.B)
+		unread.Release()
 		sock.Close()
 		return
 	}

@@ -126,6 +126,7 @@ const (
 	rejectedHandlerFailed
 	rejectedNotProxy
 	rejectedProxyHeader
+	rejectedDescriptors
 	rejections // how many there are
 )
 
@@ -150,6 +151,7 @@ var rejectionLabels = [rejections]string{
 	rejectedHandlerFailed:  "handler_failed",
 	rejectedNotProxy:       "not_a_proxy",
 	rejectedProxyHeader:    "proxy_header",
+	rejectedDescriptors:    "descriptors",
 }
 
 // answer is what a connection is told that is turned away for that reason before

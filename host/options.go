@@ -24,9 +24,22 @@ type Options struct {
 
 // ServerOptions bound who may connect and how a request may look.
 type ServerOptions struct {
-	// Listen lists the addresses to bind, "host:port" or "unix:/path". Empty
-	// means ":8080".
+	// Listen lists the addresses to bind, "host:port" or "unix:/path". ":8080"
+	// binds all addresses, "0.0.0.0:8080" those of IPv4, "[::]:8080" those of IPv6.
+	// The file of a unix socket is replaced if nobody listens on it. Empty means
+	// ":8080".
 	Listen []string `koanf:"listen" reload:"restart"`
+	// UnixMode is the permissions of unix sockets' files in octal digits, such as
+	// "0660": who may write to one may connect. Empty means what the umask leaves.
+	UnixMode string `koanf:"unix_mode" reload:"restart"`
+	// ReusePort lets several servers of one user bind the same addresses, among
+	// which the system deals the connections (SO_REUSEPORT), as when a new server
+	// starts before the old one drains.
+	ReusePort bool `koanf:"reuse_port" reload:"restart"`
+	// TCPUserTimeout is how long sent bytes may stay unacknowledged before the
+	// system breaks the connection (TCP_USER_TIMEOUT); only Linux has it. 0 means
+	// PingInterval and PongTimeout together.
+	TCPUserTimeout time.Duration `koanf:"tcp_user_timeout" reload:"restart"`
 	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
 	// open a WebSocket. Empty allows only pages of the same host and port; "*"
 	// allows every page. Requests without an Origin header come from programs,
@@ -265,6 +278,10 @@ func (o Options) Validate() error {
 			bad(fmt.Sprintf("server.listen[%d]", i), "is empty; write an address such as \":8080\"")
 		}
 	}
+	if _, err := parseMode(o.Server.UnixMode); err != nil {
+		bad("server.unix_mode", "%v", err)
+	}
+	within(bad, "server.tcp_user_timeout", o.Server.TCPUserTimeout, time.Second, 24*time.Hour)
 	for i, origin := range o.Server.AllowedOrigins {
 		if err := checkOriginPattern(origin); err != nil {
 			bad(fmt.Sprintf("server.allowed_origins[%d]", i), "%v", err)
@@ -280,11 +297,7 @@ func (o Options) Validate() error {
 		}
 	}
 	switch mode := o.Server.ProxyProtocol; mode {
-	case "", proxyOff:
-	case proxyAccept, proxyRequire:
-		if len(o.Server.TrustedProxies) == 0 {
-			bad("server.proxy_protocol", "%q needs server.trusted_proxies: nobody else may say for whom he speaks", mode)
-		}
+	case "", proxyOff, proxyAccept, proxyRequire:
 	default:
 		bad("server.proxy_protocol", "%q is none of \"off\", \"accept\", \"require\"", mode)
 	}

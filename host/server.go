@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +35,7 @@ type Deps struct {
 	// Executor runs lanes instead of Pool; nil means Pool.
 	Executor Executor
 	// Bind binds an address of Options.Server.Listen instead of Poller; network
-	// is "tcp" or "unix". nil means Poller.Listen.
+	// is "tcp", "tcp4", "tcp6" or "unix". nil means Poller.ListenWith.
 	Bind func(network, address string) (Listener, error)
 	// Random is where the server's own choices and the seeds of handlers' random
 	// bytes come from; the server owns it. nil means a stream that nobody can
@@ -203,10 +202,7 @@ func (s *Server) Listen() error {
 	}
 	s.web = newWebServer(http.HandlerFunc(s.serveWeb), s.log)
 	for _, address := range s.opts().Server.Listen {
-		network := "tcp"
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			network, address = "unix", path
-		}
+		network, address := networkOf(address)
 		ln, err := s.bind(network, address)
 		if err != nil {
 			s.stopAccepting()

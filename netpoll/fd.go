@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -79,24 +78,32 @@ type rawListener struct {
 	poller *rawPoller // constant, as the next three
 	shard  *shard
 	addr   net.Addr
-	path   string // file to remove at the end, or empty
+	file   *socketFile // of a unix socket with a name, else nil
 
 	h      Handler // constant after Start
 	closed atomic.Bool
 
 	mu      sync.Mutex // so that nobody accepts from the descriptor's next owner
 	fd      int
+	reserve int // a descriptor to close when there are no more; -1: it is gone
 	started bool
 }
 
 // listen lets package net resolve, bind and listen, takes a duplicate of the
 // descriptor and lets package net forget the original, so that only we watch it.
-func (p *rawPoller) listen(network, address string) (*rawListener, error) {
+func (p *rawPoller) listen(network, address string, o ListenOptions) (*rawListener, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed
 	}
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: o.control}
 	lc.SetMultipathTCP(false) // it would be on, and slows down every accepted socket
+	named := network == "unix" && address != "" && address[0] != '@'
+	if named {
+		defer lockFolder(address)()
+		if err := makeWay(address); err != nil {
+			return nil, fmt.Errorf("listen %s %s: %w", network, address, err)
+		}
+	}
 	ln, err := lc.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, err
@@ -104,25 +111,45 @@ func (p *rawPoller) listen(network, address string) (*rawListener, error) {
 	l := &rawListener{poller: p, shard: p.nextShard(), addr: ln.Addr()}
 	if u, ok := ln.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
-		if name := ln.Addr().String(); name != "" && name[0] != '@' {
-			l.path = name
-		}
 	}
 	l.fd, err = duplicate(ln.(syscall.Conn))
 	if cerr := ln.Close(); err == nil && cerr != nil {
 		unix.Close(l.fd)
 		err = cerr
 	}
-	if err == nil && l.path == "" {
-		if err = prepareListener(l.fd); err != nil {
+	if err == nil {
+		if err = l.prepare(network, o); err != nil {
 			unix.Close(l.fd)
 		}
 	}
+	if named {
+		var merr error
+		l.file, merr = made(address, o.Mode)
+		if err == nil && merr != nil {
+			unix.Close(l.fd)
+			unix.Close(l.reserve)
+		}
+		err = errors.Join(err, merr)
+	}
 	if err != nil {
-		l.removeFile()
+		if named {
+			os.Remove(address) // ours: the folder is locked
+		}
 		return nil, fmt.Errorf("listen %s %s: %w", network, address, err)
 	}
 	return l, nil
+}
+
+// prepare sets the options of l's descriptor, and opens the reserve.
+func (l *rawListener) prepare(network string, o ListenOptions) error {
+	if network != "unix" {
+		if err := prepareListener(l.fd, o); err != nil {
+			return err
+		}
+	}
+	var err error
+	l.reserve, err = openReserve()
+	return err
 }
 
 // duplicate returns a second descriptor for what c has open.
@@ -175,6 +202,10 @@ func (l *rawListener) accept() (accepted, error) {
 	if l.closed.Load() {
 		return accepted{}, ErrClosed
 	}
+	return l.acceptLocked()
+}
+
+func (l *rawListener) acceptLocked() (accepted, error) {
 	for {
 		a, errno := acceptFD(l.fd)
 		switch errno {
@@ -199,18 +230,12 @@ func (l *rawListener) close() error {
 	if l.started {
 		l.shard.del(l.fd)
 	}
-	err := os.NewSyscallError("close", unix.Close(l.fd))
-	return errors.Join(err, l.removeFile())
-}
-
-func (l *rawListener) removeFile() error {
-	if l.path == "" {
-		return nil
+	if l.reserve >= 0 {
+		unix.Close(l.reserve)
 	}
-	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	// The file first: once nobody listens, another may make its own in its place.
+	err := l.file.remove()
+	return errors.Join(err, os.NewSyscallError("close", unix.Close(l.fd)))
 }
 
 // accepted is a new connection on its way from the kernel into a Socket.

@@ -65,26 +65,6 @@ func Open(o Options) (*Poller, error) {
 	return &Poller{sys: sys}, nil
 }
 
-// Listen binds address and listens. The network is "tcp", "tcp4", "tcp6" or
-// "unix"; address is as for net.Listen, with "127.0.0.1:0" for any free port.
-// Connections queue in the kernel until the listener is started. The caller
-// closes the listener.
-func (p *Poller) Listen(network, address string) (*Listener, error) {
-	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
-	default:
-		return nil, fmt.Errorf("netpoll: listen %s: %w", address, net.UnknownNetworkError(network))
-	}
-	sys, err := p.sys.listen(network, address)
-	if errors.Is(err, ErrClosed) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("netpoll: %w", err)
-	}
-	return &Listener{sys: sys}, nil
-}
-
 // Close ends the shards and waits for their goroutines, thus for the calls of
 // Ready that are under way; it must not be called from Ready, which would wait
 // for itself. Sockets and listeners are closed by their owners before: those
