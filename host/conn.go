@@ -100,6 +100,7 @@ type extras struct {
 	timers  map[int64]*guestTimer
 	due     []*guestTimer
 	state   []byte // the handler's attachment
+	rates   *rates // what the peer has sent of late; the lane's
 }
 
 // extrasLocked is c.more, made when it is missing.

@@ -58,7 +58,11 @@ func (c *Conn) checkDeadline(t *turn) {
 		c.sendControl(t, ws.OpPing, nil)
 		t.stats.pings.Add(1)
 	}
-	c.srv.wheel.schedule(&c.node, c.nextDeadline())
+	next := c.nextDeadline()
+	if t.rates != nil && t.rates.waits > t.now {
+		next = min(next, t.rates.waits)
+	}
+	c.srv.wheel.schedule(&c.node, next)
 }
 
 // nextDeadline is when an open connection must be looked at again.

@@ -113,6 +113,19 @@ type WebSocketOptions struct {
 	// ControlRate bounds pings and pongs a second of one connection, with a
 	// burst of twice as many; more close with 1008. 0 means 100.
 	ControlRate int `koanf:"control_rate"`
+	// InboundRate bounds messages and control frames a second of one connection. Of
+	// one that sends more the server reads no more until they fit, so that TCP holds
+	// its peer up; what is behind them, a ping too, waits as long. 0 means no bound.
+	InboundRate int `koanf:"inbound_rate"`
+	// InboundBurst is how many may come at once, and 20 ms' worth more.
+	// 0 means twice InboundRate.
+	InboundBurst int `koanf:"inbound_burst"`
+	// InboundBytes bounds the bytes a second of one connection in the same way, with
+	// a burst of twice as many. 0 means no bound.
+	InboundBytes Size `koanf:"inbound_bytes"`
+	// InboundExcess says what becomes of a connection that sends more: "wait" to
+	// be read, or "close" with 1008. Empty means "wait".
+	InboundExcess string `koanf:"inbound_excess" oneof:"wait,close"`
 	// PingInterval is how long a connection may be silent before the server
 	// sends a ping. 0 means 25s.
 	PingInterval time.Duration `koanf:"ping_interval"`
@@ -227,6 +240,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&w.MaxFragments, 256)
 	setDefault(&w.MessageTimeout, 30*time.Second)
 	setDefault(&w.ControlRate, 100)
+	setDefault(&w.InboundExcess, excessWait)
 	setDefault(&w.PingInterval, 25*time.Second)
 	setDefault(&w.PongTimeout, 10*time.Second)
 	setDefault(&w.IdleTimeout, 120*time.Second)
@@ -313,6 +327,12 @@ func (o Options) Validate() error {
 	atLeastZero(bad, "websocket.max_fragments", w.MaxFragments)
 	atLeastZero(bad, "websocket.message_timeout", w.MessageTimeout)
 	atLeastZero(bad, "websocket.control_rate", w.ControlRate)
+	within(bad, "websocket.inbound_rate", w.InboundRate, 1, 1_000_000)
+	within(bad, "websocket.inbound_burst", w.InboundBurst, 1, 1_000_000)
+	within(bad, "websocket.inbound_bytes", w.InboundBytes, 1<<10, 1<<40)
+	if e := w.InboundExcess; e != "" && e != excessWait && e != excessClose {
+		bad("websocket.inbound_excess", "%q is neither \"wait\" nor \"close\"", e)
+	}
 	atLeastZero(bad, "websocket.ping_interval", w.PingInterval)
 	atLeastZero(bad, "websocket.pong_timeout", w.PongTimeout)
 	atLeastZero(bad, "websocket.idle_timeout", w.IdleTimeout)

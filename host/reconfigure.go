@@ -18,6 +18,7 @@ type settings struct {
 	inline  bool
 	origins origins
 	trust   trust
+	inbound inboundLimits
 	routes  []*route // nil until Listen
 	web     http.Handler
 }
@@ -28,7 +29,13 @@ func (s *Server) opts() *settings { return s.settings.Load() }
 // newSettings makes all of the options but routes. They must be valid.
 func newSettings(o Options) *settings {
 	o = o.WithDefaults()
-	return &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins), trust: newTrust(o.Server.TrustedProxies)}
+	return &settings{
+		Options: o,
+		inline:  o.Handler.Inline == inlineAuto,
+		origins: newOrigins(o.Server.AllowedOrigins),
+		trust:   newTrust(o.Server.TrustedProxies),
+		inbound: newInboundLimits(&o.WebSocket),
+	}
 }
 
 // Reconfigure replaces the options of a server that listens, all of them at once

@@ -17,6 +17,7 @@ type turnStats struct {
 	opened, rejected  atomic.Uint64
 	http              atomic.Uint64
 	pings, resets     atomic.Uint64
+	waits             atomic.Uint64
 	failures          atomic.Uint64
 	unavailable       atomic.Uint64
 	broken            atomic.Uint64
@@ -43,6 +44,7 @@ type Stats struct {
 	BytesSent        uint64 // of the wire, replies written by turns
 	Reads, Writes    uint64 // successful system calls of turns
 	Pings            uint64 // sent
+	InboundWaits     uint64 // times a connection was not read because it had sent too much
 	HandlerFailures  uint64 // invocations that trapped, ran out of a limit, or returned non-zero
 	Unavailable      uint64 // times no instance could be made
 	Broken           uint64 // events that an open breaker kept from their module
@@ -132,6 +134,7 @@ func (s *Server) Stats() Stats {
 		st.Reads += c.reads.Load()
 		st.Writes += c.writes.Load()
 		st.Pings += c.pings.Load()
+		st.InboundWaits += c.waits.Load()
 		st.HandlerFailures += c.failures.Load()
 		st.Unavailable += c.unavailable.Load()
 		st.Broken += c.broken.Load()

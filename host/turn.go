@@ -69,6 +69,7 @@ type turn struct {
 	ownDone int
 	claimed bool
 
+	rates   *rates // of the connection that is read; nil: not bounded
 	request request
 	upgrade upgrade
 
@@ -129,6 +130,7 @@ func (t *turn) begin(c *Conn, inline bool) {
 		t.watch = c.crew().pace.start(t.now)
 	}
 	t.src.dry = false
+	t.rates = nil
 	t.skipping = false
 	t.reader.Reset(&t.src)
 	t.messages, t.bytes, t.calls = 0, 0, 0
@@ -271,6 +273,11 @@ func (s *source) Read(p []byte) (int, error) {
 		s.turn.stats.bytesIn.Add(uint64(n))
 		c.lastHeard = s.turn.now
 		c.pinged = false
+		if r := s.turn.rates; r != nil {
+			if rate := c.srv.opts().inbound.bytesASecond; rate > 0 {
+				r.bytes.spend(s.turn.now, int64(n)*int64(time.Second)/rate)
+			}
+		}
 	case errors.Is(err, netpoll.ErrWouldBlock):
 		s.dry = true
 		c.sawHangup = false

@@ -140,6 +140,11 @@ var metrics = []metric{
 		read: number(func(r *reading) uint64 { return r.host.Pings }),
 	},
 	{
+		name: "weir_inbound_waits_total", kind: counter,
+		help: "Times the server stopped reading a connection for a while because it had sent more than websocket.inbound_rate or inbound_bytes allow.",
+		read: number(func(r *reading) uint64 { return r.host.InboundWaits }),
+	},
+	{
 		name: "weir_inbound_bytes", kind: gauge,
 		help: "Memory held for messages that have not come completely.",
 		read: number(func(r *reading) int64 { return r.host.InboundBytes }),
