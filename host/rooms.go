@@ -23,7 +23,10 @@ type topic struct {
 
 	mu      sync.Mutex // below
 	members []*membership
-	gone    bool // the last member left and the index forgot it
+	gone    bool      // the last member left and the index forgot it
+	under   *policies // that rule was made by
+	rule    *dropRule // nil: none
+	number  uint64    // of the latest message, if there is a rule
 }
 
 // membership is one connection's place in one topic.
@@ -234,16 +237,29 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		}
 		return 0
 	}
+	var by *policies
+	if t.crew != nil {
+		by = t.crew.policies
+	} else { // an operator publishes
+		by = tn.rule.Load().stable.policies
+	}
 	f := takeFanOut(t.srv)
 	slow := f.slow
 	refused, sent := 0, 0
 	tp.mu.Lock()
+	of := tp.ruleLocked(tn, by)
 	for _, m := range tp.members {
 		c := m.conn
 		if uint64(c.id) == except {
 			continue
 		}
-		switch c.enqueue(frame) {
+		how := queuedDropped
+		if of.rule == nil {
+			how = c.enqueue(frame)
+		} else {
+			how = c.enqueueDroppable(frame, of)
+		}
+		switch how {
 		case queuedMine:
 			sent++
 			f.conns = append(f.conns, c)
@@ -270,7 +286,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		f.giveBack()
 		return sent
 	}
-	f.frame = frame
+	f.frame, f.of = frame, of
 	frame.Retain()
 	if len(f.conns) <= fanOutInline || !t.srv.exec.Submit(f) { // or the pool is closing
 		f.send(len(f.conns))
@@ -284,6 +300,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 type fanOut struct {
 	srv   *Server
 	frame *pool.Buf // one reference
+	of    tag       // what it is
 	conns []*Conn
 	done  int     // conns[:done] are written
 	slow  []*Conn // scratch of publish
@@ -301,7 +318,7 @@ func (f *fanOut) giveBack() {
 	if f.frame != nil {
 		f.frame.Release()
 	}
-	f.frame, f.srv, f.conns, f.done = nil, nil, f.conns[:0], 0
+	f.frame, f.of, f.srv, f.conns, f.done = nil, tag{}, nil, f.conns[:0], 0
 	if cap(f.conns) > 1<<16 {
 		f.conns = nil
 	}
@@ -311,7 +328,7 @@ func (f *fanOut) giveBack() {
 // send writes to the next n sockets.
 func (f *fanOut) send(n int) {
 	for range min(n, len(f.conns)-f.done) {
-		f.conns[f.done].send(f.frame)
+		f.conns[f.done].send(f.frame, f.of)
 		f.conns[f.done] = nil
 		f.done++
 	}

@@ -130,7 +130,7 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	if closing {
 		return runtime.StatusClosed
 	}
-	if queued+total > int(limits.OutboundQueueSize) {
+	if queued+total > int(limits.OutboundQueueSize) && queued-c.droppableBytes()+total > int(limits.OutboundQueueSize) {
 		inv.ownFull = inv.ownFull || c == inv.conn
 		return runtime.StatusQueueFull
 	}

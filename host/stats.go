@@ -75,6 +75,8 @@ type ModuleStats struct {
 	SentBack uint64 // how often they were moved back to workers
 	Breaker  string // "closed", "open" or "half_open"
 	Opened   uint64 // how often the breaker opened
+	Gaps     uint64 // notices to slow readers that messages of a topic were dropped
+	Lost     uint64 // those messages; a module's, whatever generation published them
 	Cells    int    // instances of the scopes connection, key and singleton, or places for one
 	// Metrics are those that it has declared, by name; of a canary see its module.
 	Metrics []MetricValue
@@ -151,6 +153,7 @@ func (tn *tenant) stats() ModuleStats {
 	rule := tn.rule.Load()
 	figures := rule.stable.stats()
 	figures.Metrics = rule.metrics()
+	figures.Gaps, figures.Lost = tn.gaps.Load(), tn.lost.Load()
 	if rule.canary != nil {
 		canary := rule.canary.stats()
 		figures.Canary = &canary

@@ -241,7 +241,7 @@ func (t *turn) flushOwn() {
 	} else if n < len(p) && !c.dead {
 		rest := pool.Take(len(p) - n)
 		copy(rest.B, p[n:])
-		c.prependLocked(rest, 0, n > 0)
+		c.prependLocked(rest, 0, n > 0, tag{})
 	}
 	c.drainLocked()
 }

@@ -123,10 +123,24 @@ var metrics = []metric{
 	},
 	{
 		name: "weir_messages_dropped_total", kind: counter, labels: []string{labelReason},
-		help: "Messages for connections that were closing (closing), and events that an open breaker kept from their module (breaker).",
+		help: "Messages for connections that were closing (closing), publishes that a topic's policy dropped for slow readers (slow_reader), and events that an open breaker kept from their module (breaker).",
 		read: func(r *reading, set setValue) {
 			set(float64(r.host.FramesRefused), "closing")
 			set(float64(r.host.Broken), "breaker")
+			lost := uint64(0)
+			for _, m := range r.host.Modules {
+				lost += m.Lost
+			}
+			set(float64(lost), "slow_reader")
+		},
+	},
+	{
+		name: "weir_gaps_total", kind: counter, labels: []string{labelModule},
+		help: "Gap notices queued for slow readers of topics that drop messages; each tells of one or more.",
+		read: func(r *reading, set setValue) {
+			for name, m := range r.host.Modules {
+				set(float64(m.Gaps), name)
+			}
 		},
 	},
 	{
