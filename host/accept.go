@@ -2,8 +2,6 @@ package host
 
 import (
 	"errors"
-	"net/http"
-	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -70,11 +68,16 @@ func (a *acceptor) Run() (more bool) {
 			sock, err := a.ln.Accept()
 			if err == nil {
 				a.pause = 0
-				a.srv.welcome(a.secured(sock))
+				a.srv.welcome(a.secured(a.srv.behindProxy(sock)))
 				continue
 			}
 			if !errors.Is(err, netpoll.ErrWouldBlock) && !errors.Is(err, netpoll.ErrClosed) {
-				a.backOff(err)
+				switch helped, waits := a.turnAway(err); {
+				case !helped:
+					a.backOff(err)
+				case waits:
+					continue
+				}
 			}
 			more = true
 			break
@@ -117,25 +120,30 @@ func (a *acceptor) stop() error {
 // welcome admits a new socket, or answers 503 and closes it.
 func (s *Server) welcome(sock Socket) {
 	addr := sock.RemoteAddr().Addr()
-	if why := s.admit(addr); why != notRejected {
+	c := &Conn{srv: s, sock: sock, shaking: true}
+	if why := s.admit(c); why != notRejected {
 		s.shed.Add(1)
 		s.rejected[why].Add(1)
 		s.log.Debug("connection refused", "reason", why.String(), "remote", addr)
-		// The socket's buffer is empty: the answer fits or the peer is gone.
-		_, _ = sock.Write(answers[http.StatusServiceUnavailable].append(nil, nil))
+		// The socket's buffer is empty: the answer fits or the peer is gone. A request
+		// that has come is read, lest a reset overtakes the answer.
+		_, _ = sock.Write(why.answer().append(nil, nil))
 		_ = sock.CloseWrite()
+		unread := pool.Take(4 << 10)
+		_, _ = sock.Read(unread.B)
+		unread.Release()
 		sock.Close()
 		return
 	}
 	now := s.clock.Mono()
-	c := &Conn{srv: s, sock: sock, shaking: true, lastHeard: now}
+	c.lastHeard = now
 	c.inbox.Store(owned) // nobody else may run the lane before Start is done
 	c.deadline = now + int64(s.opts().Server.HandshakeTimeout)
 	c.node.owner = c
 	s.hub.add(c)
 	s.wheel.schedule(&c.node, c.deadline)
 	sent := c.readAhead()
-	if err := sock.Start(c); err != nil {
+	if err := c.sock.Start(c); err != nil {
 		s.log.Warn("connection lost: the poller refuses it", "err", err)
 		c.inbox.Or(inReset)
 	}
@@ -162,7 +170,7 @@ func (c *Conn) readAhead() bool {
 	n, err := c.sock.Read(buf.B)
 	if err != nil || n == 0 {
 		buf.Release()
-		return false // whatever it is, Start reports it
+		return failed(err) // the poller may not tell again
 	}
 	buf.B = buf.B[:n]
 	c.held = buf
@@ -170,9 +178,17 @@ func (c *Conn) readAhead() bool {
 	return true
 }
 
-// admit counts a connection in, or says why not.
-func (s *Server) admit(addr netip.Addr) rejection {
-	limits := &s.opts().Server
+// admit counts a connection in, or says why not. One that comes through a
+// trusted proxy is not among those of an address until it is known whose it is
+// (Conn.identify).
+func (s *Server) admit(c *Conn) rejection {
+	o := s.opts()
+	limits := &o.Server
+	peer := c.sock.RemoteAddr().Addr()
+	trusted := o.trust.has(peer)
+	if limits.ProxyProtocol == proxyRequire && !trusted {
+		return rejectedNotProxy
+	}
 	if s.refusing.Load() {
 		return rejectedDraining
 	}
@@ -186,15 +202,17 @@ func (s *Server) admit(addr netip.Addr) rejection {
 		return rejectedMaxConnections
 	case s.handshakes >= limits.MaxHandshakes:
 		return rejectedMaxHandshakes
-	case limits.MaxConnectionsPerIP > 0 && s.perIP[addr] >= limits.MaxConnectionsPerIP:
-		return rejectedMaxPerIP
+	}
+	if key := limitKey(peer); limits.MaxConnectionsPerIP > 0 && !trusted && key.IsValid() {
+		if s.perIP[key] >= limits.MaxConnectionsPerIP {
+			return rejectedMaxPerIP
+		}
+		s.perIP[key]++
+		c.counted = true
 	}
 	s.open++
 	s.handshakes++
 	s.accepted++
-	if limits.MaxConnectionsPerIP > 0 {
-		s.perIP[addr]++
-	}
 	return notRejected
 }
 
@@ -223,10 +241,10 @@ func (s *Server) closed(c *Conn) {
 	s.admitMu.Lock()
 	defer s.admitMu.Unlock()
 	s.open--
-	if s.opts().Server.MaxConnectionsPerIP > 0 {
-		addr := c.sock.RemoteAddr().Addr()
-		if s.perIP[addr]--; s.perIP[addr] <= 0 {
-			delete(s.perIP, addr)
+	if c.counted {
+		key := limitKey(c.sock.RemoteAddr().Addr())
+		if s.perIP[key]--; s.perIP[key] <= 0 {
+			delete(s.perIP, key)
 		}
 	}
 	if s.open == 0 && s.empty != nil {

@@ -37,6 +37,7 @@ const (
 	causeTooManyFragments
 	causeSlowMessage
 	causeControlFlood
+	causeFlood
 	causeSlowConsumer
 	causeInboundBudget
 	causeOutboundBudget
@@ -73,6 +74,7 @@ var causeTable = [causes]struct {
 	causeTooManyFragments: {"too_many_fragments", codePolicy, "too many fragments"},
 	causeSlowMessage:      {"slow_message", codePolicy, "message took too long"},
 	causeControlFlood:     {"control_flood", codePolicy, "too many control frames"},
+	causeFlood:            {"inbound_flood", codePolicy, "too many messages"},
 	causeSlowConsumer:     {"slow_consumer", codeOverloaded, "reads too slowly"},
 	causeInboundBudget:    {"inbound_budget", codeOverloaded, "server is short of memory"},
 	causeOutboundBudget:   {"outbound_budget", codeOverloaded, "server is short of memory"},

@@ -63,6 +63,7 @@ type Conn struct {
 	broken  bool      // a write failed: the peer is gone
 	dead    bool      // torn down; the writer closes the socket if there is one
 	agreed  agreement // how messages are compressed; fixed as route is
+	counted bool      // among the connections of its address; Server.admitMu guards it
 	out     *outQueue
 	more    *extras
 
@@ -100,6 +101,7 @@ type extras struct {
 	timers  map[int64]*guestTimer
 	due     []*guestTimer
 	state   []byte // the handler's attachment
+	rates   *rates // what the peer has sent of late; the lane's
 
 	takeover *takeover // fixed as Conn.agreed is, which says whether there is one
 }

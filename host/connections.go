@@ -286,7 +286,7 @@ func (s *Server) CloseConn(id uint64, code int, reason string) error {
 // of the server: for tests. The caller owns the result. Any goroutine.
 func (s *Server) State(peer netip.AddrPort) (state []byte, ok bool) {
 	s.hub.each(func(c *Conn) {
-		if ok || c.sock.RemoteAddr() != peer {
+		if ok || c.owner.Load() == nil || c.sock.RemoteAddr() != peer {
 			return
 		}
 		ok = true

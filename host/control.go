@@ -110,7 +110,7 @@ func (c *Conn) fail(t *turn, why cause) {
 // bytes mean nothing.
 func (c cause) fatal() bool {
 	switch c {
-	case causeProtocol, causeInvalidUTF8, causeBadDeflate, causeTooBig, causeInflateRatio, causeTooManyFragments, causeSlowMessage, causeControlFlood, causeInboundBudget:
+	case causeProtocol, causeInvalidUTF8, causeBadDeflate, causeTooBig, causeInflateRatio, causeTooManyFragments, causeSlowMessage, causeControlFlood, causeFlood, causeInboundBudget:
 		return true
 	default:
 		return false
@@ -126,6 +126,9 @@ func (c *Conn) close(t *turn, end closeInfo) {
 	c.seal(t, end.code, end.reason, end.cause == causeSlowConsumer || end.cause == causeOutboundBudget)
 	c.settle(end)
 	c.phase = phaseClosing
+	if c.srv.opts().inbound.on {
+		c.inbox.Or(inRead) // what it was kept from reading must be read now
+	}
 	c.deadline = t.now + int64(c.srv.opts().WebSocket.CloseTimeout)
 	c.srv.wheel.schedule(&c.node, c.deadline)
 }

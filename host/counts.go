@@ -1,6 +1,7 @@
 package host
 
 import (
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,9 @@ const (
 	rejectedByHandler
 	rejectedHandlerFailed
 	rejectedTLS
+	rejectedNotProxy
+	rejectedProxyHeader
+	rejectedDescriptors
 	rejections // how many there are
 )
 
@@ -147,6 +151,18 @@ var rejectionLabels = [rejections]string{
 	rejectedByHandler:      "handler",
 	rejectedHandlerFailed:  "handler_failed",
 	rejectedTLS:            "tls",
+	rejectedNotProxy:       "not_a_proxy",
+	rejectedProxyHeader:    "proxy_header",
+	rejectedDescriptors:    "descriptors",
+}
+
+// answer is what a connection is told that is turned away for that reason before
+// it has said anything.
+func (r rejection) answer() response {
+	if r == rejectedNotProxy {
+		return response{status: http.StatusForbidden, text: "Clients come here by way of a proxy."}
+	}
+	return answers[http.StatusServiceUnavailable]
 }
 
 // String is the label in counters and logs.

@@ -58,7 +58,11 @@ func (c *Conn) checkDeadline(t *turn) {
 		c.sendControl(t, ws.OpPing, nil)
 		t.stats.pings.Add(1)
 	}
-	c.srv.wheel.schedule(&c.node, c.nextDeadline())
+	next := c.nextDeadline()
+	if t.rates != nil && t.rates.waits > t.now {
+		next = min(next, t.rates.waits)
+	}
+	c.srv.wheel.schedule(&c.node, next)
 }
 
 // nextDeadline is when an open connection must be looked at again.
@@ -78,7 +82,7 @@ func (c *Conn) nextDeadline() int64 {
 }
 
 // stalledSince is since when the frame at the head of the queue has waited for
-// a full socket; 0 when it does not.
+// a full socket; 0 when it does not, or when all that waits may be dropped.
 func (c *Conn) stalledSince() int64 {
 	_, at := c.backlog()
 	return at
@@ -89,7 +93,7 @@ func (c *Conn) stalledSince() int64 {
 func (c *Conn) backlog() (waits bool, stalledAt int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out != nil && c.blocked {
+	if q := c.out; q != nil && c.blocked && (c.sealed || !q.tagged || q.firm > 0) {
 		stalledAt = c.out.stalledAt
 	}
 	return c.out != nil || c.writing, stalledAt

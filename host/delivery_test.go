@@ -46,7 +46,7 @@ func (r *rival) actions() map[string]func() {
 			case queuedMine:
 				r.queued = append(r.queued, text)
 				buf.Retain()
-				r.unwanted = append(r.unwanted, func() { r.c.conn.send(buf); buf.Release() })
+				r.unwanted = append(r.unwanted, func() { r.c.conn.send(buf, tag{}); buf.Release() })
 			case queuedQuiet:
 				r.queued = append(r.queued, text)
 			case queuedFull:

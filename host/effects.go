@@ -187,7 +187,7 @@ func (t *turn) deliver(c *Conn, frame *pool.Buf) queued {
 	switch answer {
 	case queuedMine:
 		t.stats.framesOut.Add(1)
-		c.send(frame)
+		c.send(frame, tag{})
 	case queuedQuiet:
 		t.stats.framesOut.Add(1)
 	case queuedClosed:

@@ -100,7 +100,11 @@ type tlsKey struct{}
 // own kind of connection.
 func withTLS(ctx context.Context, c net.Conn) context.Context {
 	if handed, ok := c.(*handedConn); ok {
-		if conn, ok := handed.Conn.(*tls.Conn); ok {
+		inner := handed.Conn
+		if a, ok := inner.(*addressed); ok {
+			inner = a.Conn
+		}
+		if conn, ok := inner.(*tls.Conn); ok {
 			return context.WithValue(ctx, tlsKey{}, conn)
 		}
 	}

@@ -17,6 +17,7 @@ type generation struct {
 	keepHeaders []string // request header fields that connections keep
 	keepOnTrap  bool
 	metrics     map[string]declaredMetric // that its handlers may add to; never changed
+	policies    *policies                 // what becomes of publishes to slow readers; nil: they are closed
 	rollout     RolloutOptions
 	breaker     breaker
 	pace        pace

@@ -470,7 +470,7 @@ func TestNothingFollowsACloseFrame(t *testing.T) {
 					begun.Add(1)
 					switch c.conn.enqueue(frame) {
 					case queuedMine:
-						c.conn.send(frame)
+						c.conn.send(frame, tag{})
 					case queuedClosed:
 						return
 					}

@@ -210,7 +210,7 @@ func (l *lab) connect(path string) *labClient {
 // knock connects and says nothing.
 func (l *lab) knock() *labClient {
 	w := l.wire()
-	l.srv.welcome(w)
+	l.srv.welcome(l.srv.behindProxy(w))
 	conn, _ := w.handler.(*Conn)
 	return &labClient{wire: w, t: l.t, lab: l, conn: conn}
 }

@@ -203,6 +203,7 @@ func (c *Conn) listen(t *turn) verdict {
 	}
 	switch c.phase {
 	case phaseOpen, phaseClosing:
+		t.rates = c.ratesOf()
 		if v := c.readFrames(t); v.stops() {
 			return v
 		}

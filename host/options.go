@@ -24,14 +24,27 @@ type Options struct {
 
 // ServerOptions bound who may connect and how a request may look.
 type ServerOptions struct {
-	// Listen lists the addresses to bind, "host:port" or "unix:/path". A socket
-	// that the supervisor has passed (systemd's socket activation) is used instead
-	// of binding its address; "systemd:NAME" stands for those of that
+	// Listen lists the addresses to bind, "host:port" or "unix:/path". ":8080"
+	// binds all addresses, "0.0.0.0:8080" those of IPv4, "[::]:8080" those of IPv6.
+	// The file of a unix socket is replaced if nobody listens on it. A socket that
+	// the supervisor has passed (systemd's socket activation) is used instead of
+	// binding its address; "systemd:NAME" stands for those of that
 	// FileDescriptorName=, "systemd" for all that are left. Empty means ":8080".
 	Listen []string `koanf:"listen" reload:"restart"`
 	// TLS says what clients are shown and asked for. Without a certificate the
 	// addresses speak plainly; those of unix sockets always do.
 	TLS TLSOptions `koanf:"tls"`
+	// UnixMode is the permissions of unix sockets' files in octal digits, such as
+	// "0660": who may write to one may connect. Empty means what the umask leaves.
+	UnixMode string `koanf:"unix_mode" reload:"restart"`
+	// ReusePort lets several servers of one user bind the same addresses, among
+	// which the system deals the connections (SO_REUSEPORT), as when a new server
+	// starts before the old one drains.
+	ReusePort bool `koanf:"reuse_port" reload:"restart"`
+	// TCPUserTimeout is how long sent bytes may stay unacknowledged before the
+	// system breaks the connection (TCP_USER_TIMEOUT); only Linux has it. 0 means
+	// PingInterval and PongTimeout together.
+	TCPUserTimeout time.Duration `koanf:"tcp_user_timeout" reload:"restart" over:"disconnect"`
 	// AllowedOrigins lists the origins (scheme://host[:port]) whose pages may
 	// open a WebSocket. Empty allows only pages of the same host and port; "*"
 	// allows every page. Requests without an Origin header come from programs,
@@ -41,8 +54,25 @@ type ServerOptions struct {
 	// the smaller of 65,536 and what the process may open less 64.
 	MaxConnections int `koanf:"max_connections" over:"HTTP 503"`
 	// MaxConnectionsPerIP bounds the connections of one address; one more is
-	// answered 503. 0 means no bound: many users can share one address.
+	// answered 503. Of IPv6, a network of 64 bits counts as one address. Clients of
+	// trusted proxies count by their own. 0 means no bound: many users can share one
+	// address.
 	MaxConnectionsPerIP int `koanf:"max_connections_per_ip" over:"HTTP 503"`
+	// TrustedProxies lists the addresses and networks ("10.0.0.0/8", "::1") of
+	// proxies whose word about a client's address counts, and "unix" for peers of
+	// unix sockets. What anybody else says of it is ignored. Empty trusts nobody.
+	TrustedProxies []string `koanf:"trusted_proxies"`
+	// ProxyProtocol says whether connections begin with a PROXY header, version 1
+	// or 2, before TLS even: "off" they do not; "accept" those of trusted proxies
+	// may; "require" those of trusted proxies do, and nobody else may connect.
+	// Empty means "off".
+	ProxyProtocol string `koanf:"proxy_protocol" oneof:"off,accept,require"`
+	// ForwardedHeader is the request header in which trusted proxies append whom
+	// they got a request from: "x-forwarded-for", or "forwarded" (RFC 7239). The
+	// last address in it that is not a trusted proxy's is the client's. "none"
+	// ignores both. It must be one that every trusted proxy writes, since clients
+	// can send either. Empty means "x-forwarded-for".
+	ForwardedHeader string `koanf:"forwarded_header" oneof:"x-forwarded-for,forwarded,none"`
 	// MaxHandshakes bounds connections that have not finished their request; one
 	// more is answered 503. 0 means 1024.
 	MaxHandshakes int `koanf:"max_handshakes" over:"HTTP 503"`
@@ -88,6 +118,19 @@ type WebSocketOptions struct {
 	// ControlRate bounds pings and pongs a second of one connection, with a
 	// burst of twice as many; more close with 1008. 0 means 100.
 	ControlRate int `koanf:"control_rate" over:"close 1008"`
+	// InboundRate bounds messages and control frames a second of one connection. Of
+	// one that sends more the server reads no more until they fit, so that TCP holds
+	// its peer up; what is behind them, a ping too, waits as long. 0 means no bound.
+	InboundRate int `koanf:"inbound_rate"`
+	// InboundBurst is how many may come at once, and 20 ms' worth more.
+	// 0 means twice InboundRate.
+	InboundBurst int `koanf:"inbound_burst"`
+	// InboundBytes bounds the bytes a second of one connection in the same way, with
+	// a burst of twice as many. 0 means no bound.
+	InboundBytes Size `koanf:"inbound_bytes"`
+	// InboundExcess says what becomes of a connection that sends more: "wait" to
+	// be read, or "close" with 1008. Empty means "wait".
+	InboundExcess string `koanf:"inbound_excess" oneof:"wait,close"`
 	// PingInterval is how long a connection may be silent before the server
 	// sends a ping. 0 means 25s.
 	PingInterval time.Duration `koanf:"ping_interval"`
@@ -225,6 +268,8 @@ func (o Options) WithDefaults() Options {
 	if s.MaxConnections == 0 {
 		s.MaxConnections = defaultMaxConnections()
 	}
+	setDefault(&s.ProxyProtocol, proxyOff)
+	setDefault(&s.ForwardedHeader, forwardedX)
 	setDefault(&s.MaxHandshakes, 1024)
 	setDefault(&s.HandshakeTimeout, 5*time.Second)
 	setDefault(&s.MaxHeaderSize, 16<<10)
@@ -242,6 +287,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&w.MaxFragments, 256)
 	setDefault(&w.MessageTimeout, 30*time.Second)
 	setDefault(&w.ControlRate, 100)
+	setDefault(&w.InboundExcess, excessWait)
 	setDefault(&w.PingInterval, 25*time.Second)
 	setDefault(&w.PongTimeout, 10*time.Second)
 	setDefault(&w.IdleTimeout, 120*time.Second)
@@ -308,10 +354,33 @@ func (o Options) Validate() error {
 	if err := o.Server.TLS.Validate(); err != nil {
 		errs = append(errs, underTLS(err))
 	}
+	if _, err := parseMode(o.Server.UnixMode); err != nil {
+		bad("server.unix_mode", "%v", err)
+	}
+	within(bad, "server.tcp_user_timeout", o.Server.TCPUserTimeout, time.Second, 24*time.Hour)
 	for i, origin := range o.Server.AllowedOrigins {
 		if err := checkOriginPattern(origin); err != nil {
 			bad(fmt.Sprintf("server.allowed_origins[%d]", i), "%v", err)
 		}
+	}
+
+	for i, proxy := range o.Server.TrustedProxies {
+		if proxy == trustUnix {
+			continue
+		}
+		if _, err := parseTrusted(proxy); err != nil {
+			bad(fmt.Sprintf("server.trusted_proxies[%d]", i), "%v", err)
+		}
+	}
+	switch mode := o.Server.ProxyProtocol; mode {
+	case "", proxyOff, proxyAccept, proxyRequire:
+	default:
+		bad("server.proxy_protocol", "%q is none of \"off\", \"accept\", \"require\"", mode)
+	}
+	switch header := o.Server.ForwardedHeader; header {
+	case "", forwardedX, forwardedRFC, forwardedNone:
+	default:
+		bad("server.forwarded_header", "%q is none of \"x-forwarded-for\", \"forwarded\", \"none\"", header)
 	}
 
 	w := o.WebSocket
@@ -320,6 +389,12 @@ func (o Options) Validate() error {
 	atLeastZero(bad, "websocket.max_fragments", w.MaxFragments)
 	atLeastZero(bad, "websocket.message_timeout", w.MessageTimeout)
 	atLeastZero(bad, "websocket.control_rate", w.ControlRate)
+	within(bad, "websocket.inbound_rate", w.InboundRate, 1, 1_000_000)
+	within(bad, "websocket.inbound_burst", w.InboundBurst, 1, 1_000_000)
+	within(bad, "websocket.inbound_bytes", w.InboundBytes, 1<<10, 1<<40)
+	if e := w.InboundExcess; e != "" && e != excessWait && e != excessClose {
+		bad("websocket.inbound_excess", "%q is neither \"wait\" nor \"close\"", e)
+	}
 	atLeastZero(bad, "websocket.ping_interval", w.PingInterval)
 	atLeastZero(bad, "websocket.pong_timeout", w.PongTimeout)
 	atLeastZero(bad, "websocket.idle_timeout", w.IdleTimeout)

@@ -16,11 +16,18 @@ func (c *Conn) readFrames(t *turn) verdict {
 		if t.spent() {
 			return vMore
 		}
+		if t.rates != nil && c.mustWait(t, t.rates.nextMessage(&c.srv.opts().inbound)) {
+			return vDone
+		}
+		before := t.messages
 		enough, v := c.parse(t)
+		if t.rates != nil && t.messages != before {
+			t.rates.messages.spend(t.now, c.srv.opts().inbound.perMessage)
+		}
 		if v != vDone {
 			return v
 		}
-		if !enough && !t.fill() {
+		if !enough && (t.rates != nil && c.mustWait(t, t.rates.nextRead(&c.srv.opts().inbound)) || !t.fill()) {
 			return vDone
 		}
 	}
@@ -195,6 +202,9 @@ func (c *Conn) gatherPayload(t *turn) (enough bool, _ verdict) {
 		}
 		if t.bytes >= turnBytes {
 			return true, vDone // the caller ends the turn
+		}
+		if t.rates != nil && t.reader.Buffered() == 0 && a.left > 0 {
+			return false, vDone // the caller decides whether to read on
 		}
 	}
 	a.inFrame = false

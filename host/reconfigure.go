@@ -18,6 +18,8 @@ type settings struct {
 	Options // with defaults
 	inline  bool
 	origins origins
+	trust   trust
+	inbound inboundLimits
 	deflate *DeflateOptions // of Options; nil while compression is off
 	routes  []*route        // nil until Listen
 	web     http.Handler
@@ -29,7 +31,13 @@ func (s *Server) opts() *settings { return s.settings.Load() }
 // newSettings makes all of the options but routes. They must be valid.
 func newSettings(o Options) *settings {
 	o = o.WithDefaults()
-	set := &settings{Options: o, inline: o.Handler.Inline == inlineAuto, origins: newOrigins(o.Server.AllowedOrigins)}
+	set := &settings{
+		Options: o,
+		inline:  o.Handler.Inline == inlineAuto,
+		origins: newOrigins(o.Server.AllowedOrigins),
+		trust:   newTrust(o.Server.TrustedProxies),
+		inbound: newInboundLimits(&o.WebSocket),
+	}
 	if o.WebSocket.Compression == compressionOn {
 		set.deflate = &set.WebSocket.Deflate
 	}

@@ -214,7 +214,7 @@ func (s *Server) loadGeneration(ctx context.Context, tn *tenant, m Module, numbe
 		return nil, err
 	}
 	gen := &generation{
-		tn: tn, number: number, config: m.Config, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep,
+		tn: tn, number: number, config: m.Config, keepHeaders: m.KeepHeaders, keepOnTrap: m.OnTrap == onTrapKeep, policies: newPolicies(m.Topics),
 		rollout: m.Rollout.WithDefaults(), breaker: breaker{options: m.Breaker.WithDefaults()}, loadedAt: s.clock.UnixMilli(),
 		metrics: tn.metrics.declare(m.Metrics),
 	}
@@ -233,7 +233,7 @@ func (gen *generation) again(code *runtime.Module, number uint64) (*generation, 
 		return nil, err
 	}
 	twin := &generation{
-		tn: gen.tn, number: number, config: gen.config, keepHeaders: gen.keepHeaders, keepOnTrap: gen.keepOnTrap,
+		tn: gen.tn, number: number, config: gen.config, keepHeaders: gen.keepHeaders, keepOnTrap: gen.keepOnTrap, policies: gen.policies,
 		rollout: gen.rollout, breaker: breaker{options: gen.breaker.options}, loadedAt: gen.tn.srv.clock.UnixMilli(),
 		metrics: gen.metrics,
 	}

@@ -25,7 +25,10 @@ type topic struct {
 	members []*membership
 	// deflating is how many of them want publishes compressed once for all.
 	deflating int
-	gone      bool // the last member left and the index forgot it
+	gone      bool      // the last member left and the index forgot it
+	under     *policies // that rule was made by
+	rule      *dropRule // nil: none
+	number    uint64    // of the latest message, if there is a rule
 }
 
 // membership is one connection's place in one topic.
@@ -239,6 +242,12 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		}
 		return 0
 	}
+	var by *policies
+	if t.crew != nil {
+		by = t.crew.policies
+	} else { // an operator publishes
+		by = tn.rule.Load().stable.policies
+	}
 	f := takeFanOut(t.srv)
 	frame.Retain()
 	f.forms.plain = frame
@@ -246,13 +255,19 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 	slow := f.slow
 	refused, sent, packed, packedBytes := 0, 0, 0, 0
 	tp.mu.Lock()
+	of := tp.ruleLocked(tn, by)
 	for _, m := range tp.members {
 		c := m.conn
 		if uint64(c.id) == except {
 			continue
 		}
-		form := f.forms.of(c)
-		switch c.enqueue(form) {
+		form, how := f.forms.of(c), queuedDropped
+		if of.rule == nil {
+			how = c.enqueue(form)
+		} else {
+			how = c.enqueueDroppable(form, of)
+		}
+		switch how {
 		case queuedMine:
 			f.conns = append(f.conns, c)
 		case queuedQuiet:
@@ -261,6 +276,8 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 			continue
 		case queuedClosed:
 			refused++
+			continue
+		case queuedDropped:
 			continue
 		}
 		sent++
@@ -287,6 +304,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 		f.giveBack()
 		return sent
 	}
+	f.of = of
 	if len(f.conns) <= fanOutInline || !t.srv.exec.Submit(f) { // or the pool is closing
 		f.send(len(f.conns))
 		f.giveBack()
@@ -299,6 +317,7 @@ func (t *turn) publish(tn *tenant, name []byte, frame *pool.Buf, except uint64) 
 type fanOut struct {
 	srv   *Server
 	forms forms
+	of    tag // what they are
 	conns []*Conn
 	done  int     // conns[:done] are written
 	slow  []*Conn // scratch of publish
@@ -314,7 +333,7 @@ func takeFanOut(s *Server) *fanOut {
 
 func (f *fanOut) giveBack() {
 	f.forms.release()
-	f.srv, f.conns, f.done = nil, f.conns[:0], 0
+	f.of, f.srv, f.conns, f.done = tag{}, nil, f.conns[:0], 0
 	if cap(f.conns) > 1<<16 {
 		f.conns = nil
 	}
@@ -325,7 +344,7 @@ func (f *fanOut) giveBack() {
 func (f *fanOut) send(n int) {
 	for range min(n, len(f.conns)-f.done) {
 		c := f.conns[f.done]
-		c.send(f.forms.of(c))
+		c.send(f.forms.of(c), f.of)
 		f.conns[f.done] = nil
 		f.done++
 	}

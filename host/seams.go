@@ -103,15 +103,6 @@ func (l polledListener) Accept() (Socket, error) {
 // Polled gives a poller's listener as Deps.Bind returns it.
 func Polled(ln *netpoll.Listener) Listener { return polledListener{ln} }
 
-// bindPolled is how addresses are bound but for Deps.Bind.
-func (s *Server) bindPolled(network, address string) (Listener, error) {
-	ln, err := s.poller.Listen(network, address)
-	if err != nil {
-		return nil, err
-	}
-	return Polled(ln), nil
-}
-
 // Next is the time of Deps.Clock at which Advance should be called again, or
 // false when nothing is scheduled. Only for servers that have a clock of the
 // caller's.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	goruntime "runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +37,7 @@ type Deps struct {
 	// Executor runs lanes instead of Pool; nil means Pool.
 	Executor Executor
 	// Bind binds an address of Options.Server.Listen instead of Poller; network
-	// is "tcp" or "unix". nil means Poller.Listen; see Polled.
+	// is "tcp", "tcp4", "tcp6" or "unix". nil means Poller.ListenWith; see Polled.
 	Bind func(network, address string) (Listener, error)
 	// Random is where the server's own choices and the seeds of handlers' random
 	// bytes come from; the server owns it. nil means a stream that nobody can
@@ -218,10 +217,7 @@ func (s *Server) Listen() error {
 	}
 	s.web = newWebServer(http.HandlerFunc(s.serveWeb), s.log)
 	for _, address := range s.opts().Server.Listen {
-		network := "tcp"
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			network, address = "unix", path
-		}
+		network, address := networkOf(address)
 		ln, err := s.bind(network, address)
 		if err != nil {
 			s.stopAccepting()

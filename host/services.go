@@ -130,7 +130,7 @@ func (inv *invocation) ConnSend(id uint64, kind int32, p []byte) runtime.Status 
 	if closing {
 		return runtime.StatusClosed
 	}
-	if queued+total > int(limits.OutboundQueueSize) {
+	if queued+total > int(limits.OutboundQueueSize) && queued-c.droppableBytes()+total > int(limits.OutboundQueueSize) {
 		inv.ownFull = inv.ownFull || c == inv.conn
 		return runtime.StatusQueueFull
 	}
@@ -197,6 +197,10 @@ func (inv *invocation) attr(c *Conn, name string) ([]byte, runtime.Status) {
 		addr := c.sock.RemoteAddr()
 		if !addr.IsValid() {
 			return give("")
+		}
+		if addr.Port() == 0 { // a proxy has told the address only
+			inv.scratch = addr.Addr().AppendTo(inv.scratch[:0])
+			return inv.scratch, runtime.StatusOK
 		}
 		inv.scratch = addr.AppendTo(inv.scratch[:0])
 		return inv.scratch, runtime.StatusOK

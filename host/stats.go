@@ -17,6 +17,7 @@ type turnStats struct {
 	opened, rejected  atomic.Uint64
 	http              atomic.Uint64
 	pings, resets     atomic.Uint64
+	waits             atomic.Uint64
 	failures          atomic.Uint64
 	unavailable       atomic.Uint64
 	broken            atomic.Uint64
@@ -43,6 +44,7 @@ type Stats struct {
 	BytesSent        uint64 // of the wire, replies written by turns
 	Reads, Writes    uint64 // successful system calls of turns
 	Pings            uint64 // sent
+	InboundWaits     uint64 // times a connection was not read because it had sent too much
 	HandlerFailures  uint64 // invocations that trapped, ran out of a limit, or returned non-zero
 	Unavailable      uint64 // times no instance could be made
 	Broken           uint64 // events that an open breaker kept from their module
@@ -92,6 +94,8 @@ type ModuleStats struct {
 	SentBack uint64 // how often they were moved back to workers
 	Breaker  string // "closed", "open" or "half_open"
 	Opened   uint64 // how often the breaker opened
+	Gaps     uint64 // notices to slow readers that messages of a topic were dropped
+	Lost     uint64 // those messages; a module's, whatever generation published them
 	Cells    int    // instances of the scopes connection, key and singleton, or places for one
 	// Metrics are those that it has declared, by name; of a canary see its module.
 	Metrics []MetricValue
@@ -153,6 +157,7 @@ func (s *Server) Stats() Stats {
 		st.Reads += c.reads.Load()
 		st.Writes += c.writes.Load()
 		st.Pings += c.pings.Load()
+		st.InboundWaits += c.waits.Load()
 		st.HandlerFailures += c.failures.Load()
 		st.Unavailable += c.unavailable.Load()
 		st.Broken += c.broken.Load()
@@ -169,6 +174,7 @@ func (tn *tenant) stats() ModuleStats {
 	rule := tn.rule.Load()
 	figures := rule.stable.stats()
 	figures.Metrics = rule.metrics()
+	figures.Gaps, figures.Lost = tn.gaps.Load(), tn.lost.Load()
 	if rule.canary != nil {
 		canary := rule.canary.stats()
 		figures.Canary = &canary

@@ -46,6 +46,10 @@ type Module struct {
 	OnTrap string
 	// Record says whether a handler that traps leaves a tape: "on_trap", or "off". Empty means "off".
 	Record string
+	// Topics say what becomes of publishes to readers that are too slow; at most 64.
+	// The first whose pattern matches a topic counts. A publish goes by those of the
+	// generation that publishes.
+	Topics []TopicPolicy
 	// Breaker says what the server does while the module traps all the time.
 	Breaker BreakerOptions
 	// Rollout says how a new generation takes over. The first one just does.
@@ -111,6 +115,14 @@ func (m Module) validate() error {
 	if err := m.Rollout.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("module %q: rollout: %w", m.Name, err))
 	}
+	if len(m.Topics) > maxTopicPolicies {
+		errs = append(errs, fmt.Errorf("module %q has %d topic policies; %d are allowed", m.Name, len(m.Topics), maxTopicPolicies))
+	}
+	for i, p := range m.Topics {
+		if err := p.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("module %q: topics[%d].%w", m.Name, i, err))
+		}
+	}
 	if m.Cells < 0 || m.IdleAfter < 0 {
 		errs = append(errs, fmt.Errorf("module %q: cells and idle_after must not be negative", m.Name))
 	}
@@ -137,6 +149,8 @@ type tenant struct {
 	metrics   guestMetrics
 	pool      cell // whom the scope pool serves
 	rule      atomic.Pointer[ruling]
+	gaps      atomic.Uint64 // notices of messages that slow readers have lost
+	lost      atomic.Uint64 // those messages
 
 	reloading sync.Mutex // one load at a time; taken before changing
 

@@ -69,6 +69,7 @@ type turn struct {
 	ownDone int
 	claimed bool
 
+	rates   *rates // of the connection that is read; nil: not bounded
 	request request
 	upgrade upgrade
 
@@ -129,6 +130,7 @@ func (t *turn) begin(c *Conn, inline bool) {
 		t.watch = c.crew().pace.start(t.now)
 	}
 	t.src.dry, t.src.void = false, false
+	t.rates = nil
 	t.skipping = false
 	t.reader.Reset(&t.src)
 	t.messages, t.bytes, t.calls = 0, 0, 0
@@ -239,7 +241,7 @@ func (t *turn) flushOwn() {
 	} else if n < len(p) && !c.dead {
 		rest := pool.Take(len(p) - n)
 		copy(rest.B, p[n:])
-		c.prependLocked(rest, 0, n > 0)
+		c.prependLocked(rest, 0, n > 0, tag{})
 	}
 	c.drainLocked()
 }
@@ -268,6 +270,11 @@ func (s *source) Read(p []byte) (int, error) {
 		s.turn.stats.bytesIn.Add(uint64(n))
 		c.lastHeard = s.turn.now
 		c.pinged = false
+		if r := s.turn.rates; r != nil {
+			if rate := c.srv.opts().inbound.bytesASecond; rate > 0 {
+				r.bytes.spend(s.turn.now, int64(n)*int64(time.Second)/rate)
+			}
+		}
 	}
 	switch {
 	case err == nil:
@@ -282,7 +289,12 @@ func (s *source) Read(p []byte) (int, error) {
 	default:
 		s.dry = true
 		c.peerGone = true
-		if !errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
+		case errors.Is(err, errProxyHeader):
+			c.cut = true
+			c.badProxyHeader(s.turn)
+		default:
 			c.cut = true
 			s.turn.stats.resets.Add(1)
 		}

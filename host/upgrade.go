@@ -164,6 +164,12 @@ func (c *Conn) answerRequest(t *turn, head []byte) verdict {
 	if status := r.parse(head, int(s.opts().Server.MaxURISize), s.opts().Server.MaxHeaders); status != 0 {
 		return reject(status)
 	}
+	if !c.identify(r) {
+		a := answers[http.StatusServiceUnavailable]
+		a.reason = rejectedMaxPerIP
+		c.answer(t, a, causeRejected)
+		return vDone
+	}
 	if !r.isUpgrade() {
 		c.toHTTP(t)
 		return vDone

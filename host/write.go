@@ -20,6 +20,11 @@ type outQueue struct {
 	accounted int         // of these, how many the server's outbound budget counts
 	armed     bool        // write interest is on
 	stalledAt int64       // Mono ns since which frames[0] has waited for a full socket; 0 never
+
+	// Only while something of a topic with a rule waits (gaps.go):
+	tagged bool
+	tags   []tag // what each frame is
+	firm   int   // frames that may not be dropped
 }
 
 var outQueues = sync.Pool{New: func() any { return &outQueue{frames: make([]*pool.Buf, 0, 4)} }}
@@ -28,10 +33,11 @@ var outQueues = sync.Pool{New: func() any { return &outQueue{frames: make([]*poo
 type queued uint8
 
 const (
-	queuedQuiet  queued = iota // somebody else will write it
-	queuedMine                 // nothing waits and nobody writes: the caller has become the writer, and must send it
-	queuedClosed               // refused: the connection is closing
-	queuedFull                 // refused: the peer reads too slowly
+	queuedQuiet   queued = iota // somebody else will write it
+	queuedMine                  // nothing waits and nobody writes: the caller has become the writer, and must send it
+	queuedClosed                // refused: the connection is closing
+	queuedFull                  // refused: the peer reads too slowly
+	queuedDropped               // taken and thrown away: the peer is told of the gap
 )
 
 // enqueue offers frame to c: it goes to the end of the queue, which takes a
@@ -49,10 +55,9 @@ func (c *Conn) enqueue(frame *pool.Buf) queued {
 		return queuedMine
 	}
 	limits := &c.srv.opts().WebSocket
-	if q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) {
-		return queuedFull
-	}
-	if c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts().Server.OutboundBudget) {
+	full := q != nil && (q.bytes+len(frame.B) > int(limits.OutboundQueueSize) || len(q.frames) >= limits.OutboundQueueMessages) ||
+		c.blocked && c.srv.outbound.Load() >= int64(c.srv.opts().Server.OutboundBudget)
+	if full && (q == nil || !q.tagged || !c.makeRoomLocked(len(frame.B))) {
 		return queuedFull
 	}
 	frame.Retain()
@@ -62,8 +67,8 @@ func (c *Conn) enqueue(frame *pool.Buf) queued {
 
 // send writes frame for a caller whom enqueue has made the writer, then what
 // others have queued meanwhile. What the socket does not take goes to the head
-// of the queue, still shared.
-func (c *Conn) send(frame *pool.Buf) {
+// of the queue, still shared. of is what the frame is.
+func (c *Conn) send(frame *pool.Buf, of tag) {
 	if c.agreed.out.keeps() {
 		frame.Retain()
 		frame = c.pack(frame)
@@ -75,7 +80,7 @@ func (c *Conn) send(frame *pool.Buf) {
 		c.breakLocked()
 	} else if n < len(frame.B) && !c.dead {
 		frame.Retain()
-		c.prependLocked(frame, n, false)
+		c.prependLocked(frame, n, false, of)
 	}
 	c.drainLocked()
 }
@@ -91,13 +96,19 @@ func (c *Conn) breakLocked() {
 }
 
 // appendLocked queues frame, whose reference becomes the queue's.
-func (c *Conn) appendLocked(frame *pool.Buf) {
+func (c *Conn) appendLocked(frame *pool.Buf) { c.appendTaggedLocked(frame, tag{}) }
+
+// appendTaggedLocked is appendLocked for a frame that may be more than bytes.
+func (c *Conn) appendTaggedLocked(frame *pool.Buf, of tag) {
 	if c.out == nil {
 		c.out = outQueues.Get().(*outQueue)
 	}
 	q := c.out
 	q.frames = append(q.frames, frame)
 	q.bytes += len(frame.B)
+	if q.tagged || of.rule != nil {
+		c.noteLocked(of)
+	}
 	if c.blocked {
 		c.srv.outbound.Add(int64(len(frame.B)))
 		q.accounted += len(frame.B)
@@ -107,11 +118,15 @@ func (c *Conn) appendLocked(frame *pool.Buf) {
 // prependLocked puts what a write did not take before everything queued: frame
 // without its first sentBytes; its reference becomes the queue's. begun says that
 // frame.B itself begins within a frame.
-func (c *Conn) prependLocked(frame *pool.Buf, sentBytes int, begun bool) {
-	c.appendLocked(frame)
+func (c *Conn) prependLocked(frame *pool.Buf, sentBytes int, begun bool, of tag) {
+	c.appendTaggedLocked(frame, of)
 	q := c.out
 	copy(q.frames[1:], q.frames)
 	q.frames[0] = frame
+	if q.tagged {
+		copy(q.tags[1:], q.tags)
+		q.tags[0] = of
+	}
 	q.sentBytes = sentBytes // nothing of the frame that was first has gone yet
 	q.bytes -= sentBytes
 	q.begun = begun
@@ -226,7 +241,8 @@ func (c *Conn) dropQueueLocked() {
 	if q.accounted != 0 {
 		c.srv.outbound.Add(-int64(q.accounted))
 	}
-	*q = outQueue{frames: q.frames[:0]}
+	clear(q.tags)
+	*q = outQueue{frames: q.frames[:0], tags: q.tags[:0]}
 	if cap(q.frames) <= 64 {
 		outQueues.Put(q)
 	}
@@ -315,6 +331,9 @@ func (q *outQueue) took(n int, clock Clock) {
 	kept := copy(q.frames, q.frames[done:])
 	clear(q.frames[kept:])
 	q.frames = q.frames[:kept]
+	if q.tagged {
+		q.forgetTags(done)
+	}
 	if q.stalledAt != 0 { // a whole frame left: the next one's time begins
 		q.stalledAt = clock.Mono()
 	}
@@ -325,10 +344,7 @@ func (q *outQueue) took(n int, clock Clock) {
 // a reader who is too slow for them would never see it otherwise.
 func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
 	if q := c.out; q != nil && dropRest {
-		keep := q.flying
-		if q.sentBytes > 0 || q.begun {
-			keep = max(keep, 1)
-		}
+		keep := q.untouched()
 		for i, f := range q.frames[keep:] {
 			q.bytes -= len(f.B)
 			f.Release()
@@ -336,6 +352,10 @@ func (c *Conn) sealLocked(frame *pool.Buf, dropRest bool) {
 		}
 		q.frames = q.frames[:keep]
 		q.packed = min(q.packed, keep)
+		if q.tagged {
+			clear(q.tags[keep:])
+			q.tags = q.tags[:keep]
+		}
 		if freed := q.accounted - q.bytes; freed > 0 {
 			c.srv.outbound.Add(-int64(freed))
 			q.accounted = q.bytes

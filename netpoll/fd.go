@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -90,45 +89,63 @@ type rawListener struct {
 	poller *rawPoller // constant, as the next three
 	shard  *shard
 	addr   net.Addr
-	path   string // file to remove at the end, or empty
+	file   *socketFile // of a unix socket with a name, else nil
 
 	h      Handler // constant after Start
 	closed atomic.Bool
 
 	mu      sync.Mutex // so that nobody accepts from the descriptor's next owner
 	fd      int
+	reserve int // a descriptor to close when there are no more; -1: it is gone
 	started bool
 }
 
 // listen lets package net resolve, bind and listen.
-func (p *rawPoller) listen(network, address string) (*rawListener, error) {
+func (p *rawPoller) listen(network, address string, o ListenOptions) (*rawListener, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed
 	}
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: o.control}
 	lc.SetMultipathTCP(false) // it would be on, and slows down every accepted socket
+	named := network == "unix" && address != "" && address[0] != '@'
+	if named {
+		defer lockFolder(address)()
+		if err := makeWay(address); err != nil {
+			return nil, fmt.Errorf("listen %s %s: %w", network, address, err)
+		}
+	}
 	ln, err := lc.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.adopt(ln, true)
+	l, err := p.adopt(ln, o)
+	if named {
+		file, merr := made(address, o.Mode)
+		switch {
+		case err == nil && merr == nil:
+			l.file = file
+		case err == nil:
+			unix.Close(l.fd)
+			unix.Close(l.reserve)
+			err = merr
+		}
+	}
 	if err != nil {
+		if named {
+			os.Remove(address) // ours: the folder is locked
+		}
 		return nil, fmt.Errorf("listen %s %s: %w", network, address, err)
 	}
 	return l, nil
 }
 
 // adopt takes a duplicate of the descriptor of ln, which it closes: package net
-// forgets the original, so that only we watch it. ours tells that the file of a
-// unix socket is ours to remove.
-func (p *rawPoller) adopt(ln net.Listener, ours bool) (*rawListener, error) {
-	l := &rawListener{poller: p, shard: p.nextShard(), addr: ln.Addr()}
+// forgets the original, so that only we watch it. The file of a unix socket stays.
+func (p *rawPoller) adopt(ln net.Listener, o ListenOptions) (*rawListener, error) {
+	l := &rawListener{poller: p, shard: p.nextShard(), addr: ln.Addr(), fd: -1}
 	u, isUnix := ln.(*net.UnixListener)
 	if isUnix {
 		u.SetUnlinkOnClose(false)
-		if name := ln.Addr().String(); ours && name != "" && name[0] != '@' {
-			l.path = name
-		}
 	}
 	var err error
 	if p.closed.Load() {
@@ -137,7 +154,6 @@ func (p *rawPoller) adopt(ln net.Listener, ours bool) (*rawListener, error) {
 	if err == nil {
 		l.fd, err = duplicate(ln.(syscall.Conn))
 	}
-	taken := err == nil
 	if cerr := ln.Close(); err == nil {
 		err = cerr
 	}
@@ -145,13 +161,15 @@ func (p *rawPoller) adopt(ln net.Listener, ours bool) (*rawListener, error) {
 		err = mustListen(l.fd)
 	}
 	if err == nil && !isUnix {
-		err = prepareListener(l.fd)
+		err = prepareListener(l.fd, o)
+	}
+	if err == nil {
+		l.reserve, err = openReserve()
 	}
 	if err != nil {
-		if taken {
+		if l.fd >= 0 {
 			unix.Close(l.fd)
 		}
-		l.removeFile()
 		return nil, err
 	}
 	return l, nil
@@ -218,6 +236,10 @@ func (l *rawListener) accept() (accepted, error) {
 	if l.closed.Load() {
 		return accepted{}, ErrClosed
 	}
+	return l.acceptLocked()
+}
+
+func (l *rawListener) acceptLocked() (accepted, error) {
 	for {
 		a, errno := acceptFD(l.fd)
 		switch errno {
@@ -242,18 +264,12 @@ func (l *rawListener) close() error {
 	if l.started {
 		l.shard.del(l.fd)
 	}
-	err := os.NewSyscallError("close", unix.Close(l.fd))
-	return errors.Join(err, l.removeFile())
-}
-
-func (l *rawListener) removeFile() error {
-	if l.path == "" {
-		return nil
+	if l.reserve >= 0 {
+		unix.Close(l.reserve)
 	}
-	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	// The file first: once nobody listens, another may make its own in its place.
+	err := l.file.remove()
+	return errors.Join(err, os.NewSyscallError("close", unix.Close(l.fd)))
 }
 
 // accepted is a new connection on its way from the kernel into a Socket.

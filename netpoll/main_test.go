@@ -70,7 +70,7 @@ func (p nativePoller) Listen(network, address string) (testListener, error) {
 }
 
 func (p nativePoller) ListenFile(f *os.File) (testListener, error) {
-	l, err := p.Poller.ListenFile(f)
+	l, err := p.Poller.ListenFile(f, ListenOptions{})
 	return nativeListener{l}, err
 }
 
@@ -87,7 +87,7 @@ func (l nativeListener) Accept() (testSocket, error) {
 type referencePoller struct{ sys *refPoller }
 
 func (p referencePoller) Listen(network, address string) (testListener, error) {
-	l, err := p.sys.listen(network, address)
+	l, err := p.sys.listen(network, address, ListenOptions{})
 	return referenceListener{l}, err
 }
 func (p referencePoller) ListenFile(f *os.File) (testListener, error) {
@@ -106,6 +106,7 @@ type referenceListener struct{ sys *refListener }
 
 func (l referenceListener) Start(h Handler) error { return l.sys.start(h) }
 func (l referenceListener) Addr() net.Addr        { return l.sys.address() }
+func (l referenceListener) Refuse(p []byte) error { return l.sys.refuse(p) }
 func (l referenceListener) Close() error          { return l.sys.close() }
 func (l referenceListener) Accept() (testSocket, error) {
 	a, err := l.sys.accept()

@@ -67,38 +67,18 @@ func Open(o Options) (*Poller, error) {
 	return &Poller{sys: sys}, nil
 }
 
-// Listen binds address and listens. The network is "tcp", "tcp4", "tcp6" or
-// "unix"; address is as for net.Listen, with "127.0.0.1:0" for any free port.
-// Connections queue in the kernel until the listener is started. The caller
-// closes the listener.
-func (p *Poller) Listen(network, address string) (*Listener, error) {
-	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
-	default:
-		return nil, fmt.Errorf("netpoll: listen %s: %w", address, net.UnknownNetworkError(network))
-	}
-	sys, err := p.sys.listen(network, address)
-	if errors.Is(err, ErrClosed) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("netpoll: %w", err)
-	}
-	return &Listener{sys: sys}, nil
-}
-
 // ListenFile accepts from a stream socket that listens already, such as one that
 // was passed to this process, with every connection that waits in it. f stays
 // the caller's and may be closed afterwards: the listener has a duplicate, and
 // its Close ends neither the listening of who else has the socket nor removes the
-// file of a unix socket. The socket becomes non-blocking for all who have it. The
+// file of a unix socket. Of o only UserTimeout counts. The socket becomes non-blocking for all who have it. The
 // caller closes the listener.
-func (p *Poller) ListenFile(f *os.File) (*Listener, error) {
+func (p *Poller) ListenFile(f *os.File, o ListenOptions) (*Listener, error) {
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, fmt.Errorf("netpoll: %s is no listening socket: %w", f.Name(), err)
 	}
-	sys, err := p.sys.adopt(ln, false)
+	sys, err := p.sys.adopt(ln, o)
 	if errors.Is(err, ErrClosed) {
 		return nil, err
 	}

@@ -167,7 +167,7 @@ func (s *rawSocket) write(p []byte) (int, error) {
 }
 
 // prepareListener has nothing to do: acceptFD sets the options.
-func prepareListener(int) error { return nil }
+func prepareListener(int, ListenOptions) error { return nil }
 
 // acceptFD takes a connection without waiting: the listening socket is
 // non-blocking. There is no accept4, so forking waits for the mark.

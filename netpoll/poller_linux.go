@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"syscall"
@@ -189,9 +190,14 @@ func (s *rawSocket) transfer(trap uintptr, p []byte, flags uintptr) (int, syscal
 }
 
 // prepareListener sets TCP_NODELAY on the listening socket: on Linux accepted
-// sockets inherit it, which saves a system call for each.
-func prepareListener(fd int) error {
-	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+// sockets inherit it, which saves a system call for each. The same goes for
+// TCP_USER_TIMEOUT.
+func prepareListener(fd int, o ListenOptions) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err == nil && o.UserTimeout > 0 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(o.UserTimeout.Milliseconds(), 1), math.MaxInt32)))
+	}
+	return os.NewSyscallError("setsockopt", err)
 }
 
 // acceptFD takes a connection without waiting: the listening socket is

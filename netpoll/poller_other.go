@@ -152,7 +152,8 @@ type refListener struct {
 	closed  bool
 }
 
-func (p *refPoller) listen(network, address string) (*refListener, error) {
+// listen knows no options: they are for servers, and this is not for those.
+func (p *refPoller) listen(network, address string, _ ListenOptions) (*refListener, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed
 	}
@@ -265,6 +266,9 @@ func (l *refListener) accept() (net.Conn, error) {
 	l.taken.Signal()
 	return c, plainError(err)
 }
+
+// refuse has no descriptor in reserve.
+func (l *refListener) refuse([]byte) error { return errors.ErrUnsupported }
 
 func (l *refListener) close() error {
 	l.mu.Lock()

@@ -118,7 +118,8 @@ enum {
 };
 
 // The attributes of a connection; those that end in a colon are followed by a name.
-// Address and port of the peer, such as 192.0.2.7:50123; empty on a Unix socket.
+// Address and port of the peer, such as 192.0.2.7:50123, or of the client that a trusted proxy names, without
+// the port when it tells none; empty on a Unix socket.
 #define WEIR_ATTR_REMOTE_ADDR "remote_addr"
 // Path of the request, as sent.
 #define WEIR_ATTR_PATH "path"

@@ -132,7 +132,8 @@ const (
 
 // The attributes of a connection; those that end in a colon are followed by a name.
 const (
-	// Address and port of the peer, such as 192.0.2.7:50123; empty on a Unix socket.
+	// Address and port of the peer, such as 192.0.2.7:50123, or of the client that a trusted proxy names, without
+	// the port when it tells none; empty on a Unix socket.
 	attrRemoteAddr = "remote_addr"
 	// Path of the request, as sent.
 	attrPath = "path"

@@ -157,10 +157,24 @@ var metrics = []metric{
 	},
 	{
 		name: "weir_messages_dropped_total", kind: counter, labels: []string{labelReason},
-		help: "Messages for connections that were closing (closing), and events that an open breaker kept from their module (breaker).",
+		help: "Messages for connections that were closing (closing), publishes that a topic's policy dropped for slow readers (slow_reader), and events that an open breaker kept from their module (breaker).",
 		read: func(r *reading, set setValue) {
 			set(float64(r.host.FramesRefused), "closing")
 			set(float64(r.host.Broken), "breaker")
+			lost := uint64(0)
+			for _, m := range r.host.Modules {
+				lost += m.Lost
+			}
+			set(float64(lost), "slow_reader")
+		},
+	},
+	{
+		name: "weir_gaps_total", kind: counter, labels: []string{labelModule},
+		help: "Gap notices queued for slow readers of topics that drop messages; each tells of one or more.",
+		read: func(r *reading, set setValue) {
+			for name, m := range r.host.Modules {
+				set(float64(m.Gaps), name)
+			}
 		},
 	},
 	{
@@ -172,6 +186,11 @@ var metrics = []metric{
 		name: "weir_pings_sent_total", kind: counter,
 		help: "Pings sent to silent peers.",
 		read: number(func(r *reading) uint64 { return r.host.Pings }),
+	},
+	{
+		name: "weir_inbound_waits_total", kind: counter,
+		help: "Times the server stopped reading a connection for a while because it had sent more than websocket.inbound_rate or inbound_bytes allow.",
+		read: number(func(r *reading) uint64 { return r.host.InboundWaits }),
 	},
 	{
 		name: "weir_inbound_bytes", kind: gauge,

@@ -136,17 +136,17 @@ func binds(address string, bound net.Addr) bool {
 	}
 }
 
-// bind is host.Deps.Bind.
-func (l *listens) bind(poller *netpoll.Poller) func(network, address string) (host.Listener, error) {
+// bind is host.Deps.Bind of a server that listens with o.
+func (l *listens) bind(poller *netpoll.Poller, o netpoll.ListenOptions) func(network, address string) (host.Listener, error) {
 	return func(network, address string) (host.Listener, error) {
 		var ln *netpoll.Listener
 		var err error
 		if files := l.files[address]; len(files) > 0 {
 			l.files[address] = files[1:]
-			ln, err = poller.ListenFile(files[0])
+			ln, err = poller.ListenFile(files[0], o)
 			_ = files[0].Close() // ln has its own
 		} else {
-			ln, err = poller.Listen(network, address)
+			ln, err = poller.ListenWith(network, address, o)
 		}
 		if err != nil {
 			return nil, err

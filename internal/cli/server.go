@@ -251,7 +251,7 @@ func start(ctx context.Context, s *site, logger *slog.Logger) (_ *stack, err err
 		Pool:   st.pool,
 		Logger: logger,
 		HTTP:   s.http,
-		Bind:   listens.bind(st.poller),
+		Bind:   listens.bind(st.poller, s.config.Options.WithDefaults().ListenOptions()),
 
 		TimeHandlers: st.admin != nil,
 	})

@@ -83,6 +83,9 @@ type Module struct {
 	// runtime.tape_dir, which "weir replay" plays again: "on_trap", or "off".
 	// Tapes hold what clients sent. Empty means "off".
 	Record string `koanf:"record" oneof:"on_trap,off"`
+	// Topics say what becomes of publishes to readers that are too slow; the first
+	// whose pattern matches a topic counts. Empty means that such readers are closed.
+	Topics []host.TopicPolicy `koanf:"topics"`
 	// Breaker says what the server does while the module traps all the time.
 	Breaker host.BreakerOptions `koanf:"breaker"`
 	// Rollout says how a new version of the module takes over.
@@ -320,6 +323,12 @@ func (m Module) validate(bad func(string, string, ...any), name string) {
 			continue
 		}
 		bad(key+".metrics."+what, "%s", why)
+	}
+	for i, p := range m.Topics {
+		for _, err := range flatten(p.Validate()) {
+			what, why, _ := strings.Cut(err.Error(), ": ")
+			bad(fmt.Sprintf("%s.topics[%d].%s", key, i, what), "%s", why)
+		}
 	}
 	for i, h := range m.KeepHeaders {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\\\"/[]?={}") {

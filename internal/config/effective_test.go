@@ -157,7 +157,11 @@ func TestTheWordsOfAKeyAreThoseThatItAccepts(t *testing.T) {
 			}
 			path := strings.Split(strings.ReplaceAll(f.path, "*", "chat"), ".")
 			for i := range path {
-				path[i] = strings.Repeat(" ", i) + path[i] + ":"
+				name, list := strings.CutSuffix(path[i], "[]")
+				path[i] = strings.Repeat(" ", 2*i) + name + ":"
+				if list {
+					path[i+1] = "- " + path[i+1]
+				}
 			}
 			file := strings.Join(path, "\n") + " " + strings.ReplaceAll(text, word, `"`+word+`"`) + "\n"
 			_, err := Load(Source{Files: []string{"a.yaml"}, ReadFile: files(map[string]string{"a.yaml": file})})

@@ -42,7 +42,7 @@ func (m Module) Host(name string, wasm []byte) (host.Module, error) {
 		Name: name, Wasm: wasm, Config: settings, Capabilities: m.Granted(), KeepHeaders: m.KeepHeaders,
 		Metrics:     m.Metrics,
 		MemoryPages: m.MemoryPages(), Instances: m.Instances, Limits: m.Limits, Ungranted: m.Ungranted,
-		OnTrap: m.OnTrap, Record: m.Record, Breaker: m.Breaker,
+		OnTrap: m.OnTrap, Record: m.Record, Topics: m.Topics, Breaker: m.Breaker,
 		Rollout: m.Rollout, Cells: m.Cells, IdleAfter: m.IdleAfter,
 	}, nil
 }

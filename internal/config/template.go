@@ -75,6 +75,8 @@ func (w *templateWriter) field(indent, mark string, f field) {
 		fmt.Fprintf(&w.b, "%s%s%s: %s\n", indent, mark, name, quoteYAML(w.path))
 	case f.typ.Kind() == reflect.Map:
 		fmt.Fprintf(&w.b, "%s#%s: {}\n", indent, name)
+	case f.kind() == "list of mappings":
+		fmt.Fprintf(&w.b, "%s#%s: []\n", indent, name)
 	case f.leaf():
 		fmt.Fprintf(&w.b, "%s#%s: %s\n", indent, name, textOfDefault(f))
 	default:

@@ -122,7 +122,7 @@ var emptyMeans = regexp.MustCompile(`Empty\s+means\s+"([^"]+)"`)
 
 // modelConfig has one of everything, with defaults.
 var modelConfig = sync.OnceValue(func() Config {
-	c := Config{Modules: map[string]Module{"*": {Metrics: map[string]host.Metric{"*": {}}}}}
+	c := Config{Modules: map[string]Module{"*": {Metrics: map[string]host.Metric{"*": {}}, Topics: make([]host.TopicPolicy, 1)}}}
 	c.Routes = make([]host.Route, 1)
 	return c.WithDefaults()
 })
