@@ -70,7 +70,7 @@ func (p nativePoller) Listen(network, address string) (testListener, error) {
 }
 
 func (p nativePoller) ListenFile(f *os.File) (testListener, error) {
-	l, err := p.Poller.ListenFile(f, ListenOptions{})
+	l, err := p.Poller.ListenFile(f, ListenOptions{UserTimeout: time.Minute})
 	return nativeListener{l}, err
 }
 

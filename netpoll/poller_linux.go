@@ -191,11 +191,14 @@ func (s *rawSocket) transfer(trap uintptr, p []byte, flags uintptr) (int, syscal
 
 // prepareListener sets TCP_NODELAY on the listening socket: on Linux accepted
 // sockets inherit it, which saves a system call for each. The same goes for
-// TCP_USER_TIMEOUT.
+// TCP_USER_TIMEOUT, which a socket of MPTCP that was passed to us may not have.
 func prepareListener(fd int, o ListenOptions) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err == nil && o.UserTimeout > 0 {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(o.UserTimeout.Milliseconds(), 1), math.MaxInt32)))
+		if err == unix.ENOPROTOOPT {
+			err = nil
+		}
 	}
 	return os.NewSyscallError("setsockopt", err)
 }

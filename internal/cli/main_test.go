@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	env := realEnv()
+	os.Unsetenv("WEIR_REQUIRE_TOOLS") // of the test run; weir does not know it
 	env.Args, env.Environ = os.Args[1:], os.Environ()
 	env.Stdin, env.Stdout, env.Stderr, env.Terminal = os.Stdin, os.Stdout, os.Stderr, true
 	env.Signals, env.Hangups = signals, hangups

@@ -134,7 +134,9 @@ func TestARelease(t *testing.T) {
 		}
 		// The configuration is right as it comes, and an upgrade keeps the operator's.
 		config := filepath.Join(system, "etc/weir/weir.yaml")
-		if said, err := exec.Command(filepath.Join(system, "usr/bin/weir"), "config", "check", config).CombinedOutput(); err != nil {
+		check := exec.Command(filepath.Join(system, "usr/bin/weir"), "config", "check", config)
+		check.Env = environment()
+		if said, err := check.CombinedOutput(); err != nil {
 			t.Errorf("weir config check: %v\n%s", err, said)
 		}
 		const mine = "# mine\n"

@@ -121,8 +121,7 @@ func (s *supervisor) start(extra ...string) *process {
 	// Only the child knows its own number: the shell does, and becomes the command.
 	args := append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, command...)
 	p := &process{t: s.t, cmd: exec.Command("/bin/sh", args...), exited: make(chan struct{})}
-	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
-	p.cmd.Env = append(p.cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=weir.socket", "NOTIFY_SOCKET="+s.hears.LocalAddr().String())
+	p.cmd.Env = append(environment(), "LISTEN_FDS=1", "LISTEN_FDNAMES=weir.socket", "NOTIFY_SOCKET="+s.hears.LocalAddr().String())
 	for _, variable := range u["Service.Environment"] {
 		p.cmd.Env = append(p.cmd.Env, strings.ReplaceAll(variable, "%C", s.folder))
 	}
@@ -149,6 +148,9 @@ func (s *supervisor) start(extra ...string) *process {
 	s.t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
+		if s.t.Failed() {
+			s.t.Logf("the server said:\n%s", p.said)
+		}
 	})
 	return p
 }
@@ -182,4 +184,9 @@ func (p *process) stop() error {
 		return fmt.Errorf("%w; it said\n%s", err, p.said)
 	}
 	return nil
+}
+
+// environment is this process's without what weir would take for configuration.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEIR_") })
 }

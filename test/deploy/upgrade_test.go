@@ -69,7 +69,9 @@ func TestTheServiceTellsHowItIs(t *testing.T) {
 	}
 	check := func() error {
 		command := strings.Fields(s.here(reload[0], needBinary(t)))
-		return exec.Command(command[0], command[1:]...).Run()
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Env = environment()
+		return cmd.Run()
 	}
 	s.write("weir.yaml", serverConfig+"reload: signal\n") // from now on it waits to be asked
 	if s.hear("RELOADING")["MONOTONIC_USEC"] == "" {
