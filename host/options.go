@@ -141,7 +141,8 @@ type WebSocketOptions struct {
 	// peer, pongs included. 0 means 120s.
 	IdleTimeout time.Duration `koanf:"idle_timeout" over:"dropped"`
 	// WriteTimeout is how long queued bytes may wait without the peer taking
-	// any; then the connection is closed with 1013. 0 means 10s.
+	// any; then the connection is closed with 1013. What a topic may drop for a slow
+	// reader (modules.NAME.topics) does not count. 0 means 10s.
 	WriteTimeout time.Duration `koanf:"write_timeout" over:"close 1013"`
 	// CloseTimeout is how long the server waits for the peer's answer to its
 	// Close frame. 0 means 5s.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -234,4 +235,53 @@ func TestPlainRequestsComeFromTheClientToo(t *testing.T) {
 		}
 	}
 	var _ net.Conn = (*addressed)(nil)
+}
+
+// prefaced writes something before its first bytes, in the same segment.
+type prefaced struct {
+	net.Conn
+	preface string
+}
+
+func (c *prefaced) Write(p []byte) (int, error) {
+	preface := c.preface
+	c.preface = ""
+	n, err := c.Conn.Write(append([]byte(preface), p...))
+	return n - len(preface), err
+}
+
+func TestAProxyHeaderComesBeforeTLS(t *testing.T) {
+	w := startTLS(t, behind("require"), func(s *setup) {
+		s.http = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })
+		s.opts.Routes = []Route{{Path: "/{path...}", Module: "puppet"}}
+	})
+	for _, header := range []string{proxyV1For7, proxyV2(proxyV2Proxy, proxyTCP4, v4Addresses, "")} {
+		over := func(c net.Conn) net.Conn { return &prefaced{Conn: c, preface: header} }
+		p := w.connect(over).upgrade()
+		p.send(frame(0x81, "attr remote_addr"))
+		p.echoes("192.0.2.7:50099")
+		p = w.connect(over)
+		p.send("GET /plain HTTP/1.1\r\nHost: test\r\n\r\n")
+		resp, err := http.ReadResponse(p.r, nil)
+		check(t, err)
+		if body, err := io.ReadAll(resp.Body); string(body) != "192.0.2.7:50099" {
+			t.Errorf("a plain request comes from %q, %v", body, err)
+		}
+		resp.Body.Close()
+	}
+	if _, err := w.try(nil); err == nil {
+		t.Error("TLS without a PROXY header is taken")
+	}
+	w.until("that one is counted", func(s Stats) bool { return s.Rejections["proxy_header"] == 1 })
+	// A proxy that ends TLS itself, and speaks for its client in the request.
+	w2 := startTLS(t, behind("off"))
+	p := w2.connect(nil)
+	p.send(strings.Replace(upgradeHead, "\r\n\r\n", "\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n", 1))
+	resp, err := http.ReadResponse(p.r, nil)
+	check(t, err)
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(resp.Status)
+	}
+	p.send(frame(0x81, "attr remote_addr"))
+	p.echoes("192.0.2.9")
 }

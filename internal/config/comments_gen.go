@@ -85,7 +85,7 @@ var comments = map[string]string{
 	"weir/host.WebSocketOptions.OutboundQueueSize":     "OutboundQueueSize bounds the bytes that wait for one slow reader; one more\ncloses it with 1013. 0 means 1MiB.\n",
 	"weir/host.WebSocketOptions.PingInterval":          "PingInterval is how long a connection may be silent before the server\nsends a ping. 0 means 25s.\n",
 	"weir/host.WebSocketOptions.PongTimeout":           "PongTimeout is how long the server waits for any frame after its ping\nbefore it drops the connection. 0 means 10s.\n",
-	"weir/host.WebSocketOptions.WriteTimeout":          "WriteTimeout is how long queued bytes may wait without the peer taking\nany; then the connection is closed with 1013. 0 means 10s.\n",
+	"weir/host.WebSocketOptions.WriteTimeout":          "WriteTimeout is how long queued bytes may wait without the peer taking\nany; then the connection is closed with 1013. What a topic may drop for a slow\nreader (modules.NAME.topics) does not count. 0 means 10s.\n",
 	"weir/internal/certs.AutocertOptions":              "AutocertOptions say for which names certificates are asked for, and of whom.\nThe authority proves a name by a connection to port 443 of it, which must lead\nto an address of Options.Listen (TLS-ALPN-01, RFC 8737); port 80 is not needed.\n",
 	"weir/internal/certs.AutocertOptions.CacheDir":     "CacheDir is the folder where keys and certificates are kept, with mode 0700.\nRequired with Domains: authorities soon refuse who asks again at every start.\n",
 	"weir/internal/certs.AutocertOptions.Directory":    "Directory is the address of the authority's directory. Empty means that of\nLet's Encrypt.\n",
