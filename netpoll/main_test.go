@@ -95,7 +95,7 @@ func (p referencePoller) ListenFile(f *os.File) (testListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.sys.adopt(ln, false)
+	l, err := p.sys.adopt(ln, ListenOptions{})
 	return referenceListener{l}, err
 }
 func (p referencePoller) Probe(ctx context.Context) error { return p.sys.probe(ctx) }

@@ -163,12 +163,12 @@ func (p *refPoller) listen(network, address string, _ ListenOptions) (*refListen
 	if err != nil {
 		return nil, err
 	}
-	return p.adopt(ln, true)
+	return p.adopt(ln, ListenOptions{})
 }
 
 // adopt makes ln the poller's. Package net knows whose the file of a unix socket
 // is.
-func (p *refPoller) adopt(ln net.Listener, _ bool) (*refListener, error) {
+func (p *refPoller) adopt(ln net.Listener, _ ListenOptions) (*refListener, error) {
 	if p.closed.Load() {
 		ln.Close()
 		return nil, ErrClosed

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,8 +38,8 @@ func TestLimits(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &all); err != nil {
 		t.Fatal(err)
 	}
-	if want := (limit{"server.max_headers", "9", "64", "HTTP 431", "weir.yaml:2:3"}); len(all) < 30 || all[5] != want {
-		t.Errorf("%d limits, the sixth is %+v, want %+v", len(all), all[5], want)
+	if want := (limit{"server.max_headers", "9", "64", "HTTP 431", "weir.yaml:2:3"}); len(all) < 30 || !slices.Contains(all, want) {
+		t.Errorf("%d limits, none is %+v", len(all), want)
 	}
 
 	if _, stdout, _ := command(t, env, "limits", "--markdown"); stdout != config.LimitsTable() {
