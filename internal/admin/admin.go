@@ -84,7 +84,7 @@ func Listen(o Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{options: o, logger: o.Logger, ln: ln, started: time.Now()}
+	l := &Listener{options: o, logger: o.Logger, ln: newPatient(ln, o.Logger), started: time.Now()}
 	l.streams, l.cut = context.WithCancel(context.Background())
 	if err := l.secure(); err != nil {
 		return nil, errors.Join(err, ln.Close())
