@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	goruntime "runtime"
 	"os"
 	"strconv"
 	"strings"
@@ -226,7 +227,7 @@ func TestARecycledMemoryReadsAsZeros(t *testing.T) {
 
 // Each goroutine marks its memory with bytes of its own, and must find zeros in what is new and its marks in the rest.
 func TestMemoriesNeverShareBytes(t *testing.T) {
-	a := newTestArena(t, pages(160))
+	a := newTestArena(t, pages(96))
 	a.kept = int64(pages(6)) // what is larger is cleaned in the other way
 	rounds := 120
 	if testing.Short() {
@@ -263,6 +264,7 @@ func TestMemoriesNeverShareBytes(t *testing.T) {
 						copy(at, mark)
 					}
 					marked = size
+					goruntime.Gosched() // with all of it in hand, so that others find the budget spent
 				}
 				if s := a.committed.Load(); s > a.budget {
 					t.Errorf("%d bytes are committed of %d", s, a.budget)
