@@ -67,7 +67,7 @@ func (d *development) readProject() (*config.Config, error) {
 // readModule reads a module's file.
 func (d *development) readModule(name string) (host.Module, error) {
 	m := d.project.Modules[name]
-	wasm, err := d.env.ReadFile(m.Path)
+	wasm, err := readModuleFile(d.env, m.Path)
 	if err != nil {
 		return host.Module{}, fmt.Errorf("module %s: %w", name, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -340,17 +339,9 @@ func sameModule(a, b host.Module) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// readModule reads a module's file: only regular files, so that nothing waits
-// for a pipe.
+// readModule reads a module's file.
 func (f *follower) readModule(name string, m config.Module) (host.Module, error) {
-	info, err := os.Stat(m.Path)
-	if err != nil {
-		return host.Module{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return host.Module{}, &fs.PathError{Op: "read", Path: m.Path, Err: errors.New("it is not a regular file")}
-	}
-	wasm, err := f.env.ReadFile(m.Path)
+	wasm, err := readModuleFile(f.env, m.Path)
 	if err != nil {
 		return host.Module{}, err
 	}

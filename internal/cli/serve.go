@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -163,7 +164,7 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(c.Modules)) {
 		m := c.Modules[name]
-		wasm, err := env.ReadFile(m.Path)
+		wasm, err := readModuleFile(env, m.Path)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("module %s: %w", name, err))
 			continue
@@ -179,6 +180,15 @@ func readModules(env *Env, c *config.Config) ([]host.Module, error) {
 		return nil, &exitError{exitUsage, errors.Join(errs...)}
 	}
 	return modules, nil
+}
+
+// readModuleFile reads a module's file: only a regular one, so that nothing waits
+// for a pipe, or reads a device that never ends.
+func readModuleFile(env *Env, path string) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is not a regular file")}
+	}
+	return env.ReadFile(path)
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9._-]+`)
