@@ -138,13 +138,18 @@ const (
 	statusTooMany  = "status=-9"
 )
 
-// roomy lets readers fall behind for as long as a busy machine makes them.
-const roomy = "websocket: {outbound_queue_messages: 200000, outbound_queue_size: 16MiB, write_timeout: 30s}\n"
+// What a busy machine might make these tests fall foul of: unhurried lets a handler take its time, patiently connections
+// wait for an instance, and roomy readers fall behind as well.
+const (
+	unhurried = ", limits: {timeout: 10s, open_timeout: 10s}"
+	patiently = "handler: {queue_timeout: 30s}\n"
+	roomy     = patiently + "websocket: {outbound_queue_messages: 200000, outbound_queue_size: 16MiB, write_timeout: 30s}\n"
+)
 
 // T-046: topics that there must not be, one too many, and members that come and go as fast as they can.
 func TestTopicsComeAndGo(t *testing.T) {
 	needBinary(t)
-	s := operated(t, puppetSite(t, "", roomy))
+	s := operated(t, puppetSite(t, unhurried, roomy))
 	t.Run("T-046 a limit is a status", func(t *testing.T) {
 		c := puppet(t, s)
 		expect := func(command, want string) {
@@ -248,7 +253,7 @@ func TestTopicsComeAndGo(t *testing.T) {
 // T-047: publishes to oneself, to many, and from events that publishes have caused.
 func TestPublishesOfPublishes(t *testing.T) {
 	needBinary(t)
-	s := operated(t, puppetSite(t, "", roomy))
+	s := operated(t, puppetSite(t, unhurried, roomy))
 	t.Run("T-047 to itself", func(t *testing.T) {
 		c := puppet(t, s)
 		if err := c.script("join me"); err != nil {
@@ -392,7 +397,7 @@ func TestPublishesOfPublishes(t *testing.T) {
 // T-048: who joins hears nothing from before, who leaves nothing from after, and each publisher in its order.
 func TestMembersComeAndGoWhileOthersPublish(t *testing.T) {
 	needBinary(t)
-	s := operated(t, puppetSite(t, "", roomy))
+	s := operated(t, puppetSite(t, unhurried, roomy))
 	const publishers, members, scripts, each = 4, 40, 60, 25
 	var speaking, listening sync.WaitGroup
 	var over atomic.Bool
@@ -490,7 +495,7 @@ func (c *client) stay(long bool) (heard int, err error) {
 // T-050: connections end, in order and not, while they are in many topics and messages of those wait for them.
 func TestConnectionsEndInManyTopics(t *testing.T) {
 	needBinary(t)
-	s := operated(t, puppetSite(t, "", "websocket: {outbound_queue_messages: 200000, outbound_queue_size: 256KiB, close_timeout: 1s}\n"))
+	s := operated(t, puppetSite(t, unhurried, patiently+"websocket: {outbound_queue_messages: 200000, outbound_queue_size: 256KiB, close_timeout: 1s}\n"))
 	const members, each, rounds = 80, 125, 3
 	publisher := puppet(t, s)
 	var resident [rounds]int
