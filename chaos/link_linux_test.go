@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +44,9 @@ func sh(line string) error {
 func overSocket(path string) *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.DialTimeout("unix", path, patience) },
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.DialTimeout("unix", path, patience)
+		},
 	}}
 }
 
