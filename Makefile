@@ -65,8 +65,8 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 lint: ## gofmt, go vet, staticcheck, and vet for the other systems (needs make tools)
 	@GO='$(GO)' STATICCHECK='$(GOBIN)/staticcheck' .ci/lint $(MODULES)
 
-# C; JavaScript's engine; Rust; tests of hostile modules; the browser test; tests of TLS.
-DEBIAN_TOOLS := clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 rustc libstd-rust-dev-wasm32 cargo wabt chromium openssl
+# C; JavaScript's engine; Rust; tests of hostile modules; the browser test; tests of TLS and of a failing system.
+DEBIAN_TOOLS := clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 rustc libstd-rust-dev-wasm32 cargo wabt chromium openssl strace iproute2 util-linux
 # promtool is taken out of the package prometheus: to install that would start a server.
 
 .PHONY: tools
