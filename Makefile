@@ -205,6 +205,13 @@ bench-swap: build bench-tools ## replace a module under load, ten times in half 
 # More flags for swap, such as SWAPFLAGS='-conns 200 -rate 2000 -swaps 3'.
 SWAPFLAGS ?=
 
+.PHONY: bench-overload
+bench-overload: build bench-tools ## offer twice as much as the server can do, less than two minutes (needs make tools); writes docs/bench/overload.md
+	cd bench && ../bin/overload -weir ../weir -out ../docs/bench -clang '$(CLANG)' $(OVERLOADFLAGS)
+
+# More flags for overload, such as OVERLOADFLAGS='-only waiting -rounds 5 -over 10s'.
+OVERLOADFLAGS ?=
+
 .PHONY: bench-tls
 bench-tls: build bench-tools ## compare weir with gorilla where both speak TLS, a minute
 	cd bench && ../bin/secure -weir ../weir -peer ../bin/peer $(TLSFLAGS)

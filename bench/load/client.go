@@ -152,9 +152,10 @@ type client struct {
 	expect     []byte // a raw message as it must arrive
 	sink       sink
 	opened     func(c *conn, now int64) error
-	publisher  *conn // whose messages all receive; nil: each its own
-	waitMS     int   // milliseconds
-	silent     bool  // open without a handshake: a raw server would publish it
+	ended      func(c *conn) bool // c was ended by the server: does the run go on? nil: no
+	publisher  *conn              // whose messages all receive; nil: each its own
+	waitMS     int                // milliseconds
+	silent     bool               // open without a handshake: a raw server would publish it
 }
 
 // newClient prepares o.Conns connections but opens none. The caller closes it.
@@ -312,6 +313,15 @@ func (k *client) rest(ctx context.Context, d time.Duration) error {
 // errSilence ends a run in which the server stopped answering.
 var errSilence = errors.New("load: the server has stopped answering")
 
+// errClosed means that the server has ended a connection, or not begun it.
+var errClosed = errors.New("closed by the server")
+
+// mayEnd asks who loads whether the run goes on without c.
+func (k *client) mayEnd(c *conn, err error) bool {
+	closed := errors.Is(err, errClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+	return closed && k.ended != nil && k.ended(c)
+}
+
 // run handles events until done says so. It asks before every wait, and at
 // least every maxWaitMS.
 func (k *client) run(ctx context.Context, done func(now int64) bool) error {
@@ -339,7 +349,7 @@ func (k *client) run(ctx context.Context, done func(now int64) bool) error {
 			if c.gen != ev.Pad {
 				continue // of a descriptor that is gone
 			}
-			if err := k.ready(c, ev.Events); err != nil {
+			if err := k.ready(c, ev.Events); err != nil && !k.mayEnd(c, err) {
 				return err
 			}
 		}
@@ -395,7 +405,7 @@ func (k *client) ready(c *conn, events uint32) error {
 	case errno != 0:
 		return fmt.Errorf("load: connection %d: read: %w", c.id, errno)
 	case n == 0:
-		return fmt.Errorf("load: connection %d: closed by the server", c.id)
+		return fmt.Errorf("load: connection %d: %w", c.id, errClosed)
 	}
 	p, now := k.buf[:n], k.now()
 	if c.state == stateUpgrade {

@@ -50,6 +50,7 @@ func acceptKey(key string) []byte {
 var (
 	headerEnd   = []byte("\r\n\r\n")
 	statusOK    = []byte("HTTP/1.1 101 ")
+	statusBusy  = []byte("HTTP/1.1 503 ")
 	acceptName  = []byte("Sec-WebSocket-Accept")
 	upgradeName = []byte("Upgrade")
 	websocket   = []byte("websocket")
@@ -67,6 +68,9 @@ func checkResponse(p, accept []byte) (int, error) {
 	}
 	status, head, _ := bytes.Cut(p[:end+2], []byte("\r\n"))
 	if !bytes.HasPrefix(status, statusOK) {
+		if bytes.HasPrefix(status, statusBusy) {
+			return 0, fmt.Errorf("load: handshake answered with %q: %w", status, errClosed)
+		}
 		return 0, fmt.Errorf("load: handshake answered with %q", status)
 	}
 	var accepted, upgraded bool

@@ -125,9 +125,9 @@ func (k *client) endFrame(c *conn, now int64) error {
 		return k.transmit(c, appendFrame(nil, opPong, c.key, in.ctl))
 	case opClose:
 		if len(in.ctl) < 2 {
-			return fmt.Errorf("load: connection %d: closed by the server without a code", c.id)
+			return fmt.Errorf("load: connection %d: %w without a code", c.id, errClosed)
 		}
-		return fmt.Errorf("load: connection %d: closed by the server: %d %q", c.id, binary.BigEndian.Uint16(in.ctl), in.ctl[2:])
+		return fmt.Errorf("load: connection %d: %w: %d %q", c.id, errClosed, binary.BigEndian.Uint16(in.ctl), in.ctl[2:])
 	}
 	return nil
 }
