@@ -190,9 +190,10 @@ func play(ctx context.Context, o options, k kind, config string) (one round, err
 	}
 	used := peakMeter.Used()
 	one.PeakCPU = float64(used.CPU) / float64(used.Wall)
+	one.Others = float64(used.Others) / float64(used.Wall) / float64(goruntime.NumCPU())
 	used = meter.Used()
 	one.OverCPU = float64(used.CPU) / float64(used.Wall)
-	one.Others = float64(used.Others) / float64(used.Wall) / float64(goruntime.NumCPU())
+	one.Others = max(one.Others, float64(used.Others)/float64(used.Wall)/float64(goruntime.NumCPU()))
 	one.judge(all[1], all[2], all[3], o.over)
 	return one, nil
 }

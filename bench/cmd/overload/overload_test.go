@@ -59,8 +59,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// slices makes one slice with a single answer for each time; 0 is a slice without.
-func slices(took ...time.Duration) []load.Slice {
+// answers makes one slice with a single answer for each time; 0 is a slice without.
+func answers(took ...time.Duration) []load.Slice {
 	all := make([]load.Slice, len(took))
 	for i, d := range took {
 		all[i].Offered = 2
@@ -74,22 +74,22 @@ func slices(took ...time.Duration) []load.Slice {
 
 func TestBackIsWhenItStaysAsBefore(t *testing.T) {
 	const quick, slow = time.Millisecond, 50 * time.Millisecond
-	withheld := slices(quick, quick, quick, quick, quick)
+	withheld := answers(quick, quick, quick, quick, quick)
 	withheld[0].Withheld = 1
 	for name, tc := range map[string]struct {
 		after []load.Slice
 		back  time.Duration
 	}{
-		"at once":                           {slices(quick, quick, quick, quick), 0},
-		"after a slow slice":                {slices(slow, quick, quick, quick, quick), slice},
-		"a relapse counts":                  {slices(quick, quick, quick, slow, quick, quick, quick, quick), 4 * slice},
-		"no answers are not quick ones":     {slices(0, quick, quick, quick, quick), slice},
+		"at once":                           {answers(quick, quick, quick, quick), 0},
+		"after a slow slice":                {answers(slow, quick, quick, quick, quick), slice},
+		"a relapse counts":                  {answers(quick, quick, quick, slow, quick, quick, quick, quick), 4 * slice},
+		"no answers are not quick ones":     {answers(0, quick, quick, quick, quick), slice},
 		"messages given up are not answers": {withheld, slice},
-		"it is not seen to last":            {slices(slow, quick, quick, quick), never},
+		"it is not seen to last":            {answers(slow, quick, quick, quick), never},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r round
-			r.judge(slices(quick, 2*quick), slices(slow, slow), tc.after, 2*slice)
+			r.judge(answers(quick, 2*quick), answers(slow, slow), tc.after, 2*slice)
 			if r.Back != tc.back {
 				t.Errorf("back after %v, want %v", r.Back, tc.back)
 			}
@@ -112,5 +112,12 @@ func TestBarsAreJudgedByTheMedian(t *testing.T) {
 		if text := r.markdown(); !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
+	}
+}
+
+func TestOnACrowdedMachineNothingIsJudged(t *testing.T) {
+	r := results{Kinds: kinds()[:1], Rounds: map[string][]round{"waiting": {{Peak: 100, Goodput: 95}, {Peak: 100, Goodput: 95, Others: .2}}}}
+	if text := r.markdown(); strings.Contains(text, "| reached |") || !strings.Contains(text, "not judged") {
+		t.Errorf("it says\n%s", text)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ type round struct {
 	P99Before, P99Over               time.Duration // of a slice: the worst before, the median of the overload
 	Back                             time.Duration // from the end of the overload; never when it was not seen
 	PeakCPU, OverCPU                 float64       // CPUs that the server had at the peak and in the overload
-	Others                           float64       // share of the machine that others used during the overload, 0 to 1
+	Others                           float64       // share of the machine that others used at the peak or in the overload, whichever is more, 0 to 1
 }
 
 // never is later than everything.
@@ -104,6 +105,12 @@ func (r *results) markdown() string {
 		for _, one := range r.Rounds[k.name] {
 			shares, perCPU, backs = append(shares, 100*one.share()), append(perCPU, 100*one.shareOfCPU()), append(backs, float64(one.Back))
 		}
+		verdict := func(reached bool) string {
+			if crowded(r.Rounds[k.name]) {
+				return "not judged: others used the machine"
+			}
+			return verdict(reached)
+		}
 		share, cpu, back := stats.Of(shares), stats.Of(perCPU), stats.Of(backs)
 		fmt.Fprintf(&b, "| %s | goodput ≥ %.0f %% of the peak | %.0f %% (%.0f to %.0f) | %s |\n", k.name, 100*barGoodput, share.Median, share.Min, share.Max, verdict(share.Median >= 100*barGoodput))
 		fmt.Fprintf(&b, "| | the same for each second of CPU that the server had | %.0f %% (%.0f to %.0f) | %s |\n", cpu.Median, cpu.Min, cpu.Max, verdict(cpu.Median >= 100*barGoodput))
@@ -111,8 +118,8 @@ func (r *results) markdown() string {
 			seconds(time.Duration(back.Median)), seconds(time.Duration(back.Max)), seconds(time.Duration(back.Min)), verdict(time.Duration(back.Median) <= barBack))
 	}
 	b.WriteString("\nThe load is one thread that sends, receives and compares every byte, so on two CPUs nothing is left for anybody else. *Others used* is\n" +
-		"the share of the machine that neither the server nor the load took: it is missing to one of the two, and above some 10 % the figures tell as much of\n" +
-		"it as of the server. Then the goodput for a second of CPU still tells whether work is wasted, but not whether the server idles. Loopback charges a part of the server's receiving to the load, and the other way round. What a pushing client sends piles up in\n" +
+		"the share of the machine that neither the server nor the load took: it is missing to one of the two, and above 10 % nothing is judged.\n" +
+		"The figures tell as much of it then as of the server. Then the goodput for a second of CPU still tells whether work is wasted, but not whether the server idles. Loopback charges a part of the server's receiving to the load, and the other way round. What a pushing client sends piles up in\n" +
 		"the sockets' buffers, which the system sizes; the server reads no more of it than it can handle.\n")
 	return b.String()
 }
@@ -123,6 +130,13 @@ func (r round) share() float64 { return r.Goodput / max(r.Peak, 1) }
 // shareOfCPU is the same of answers for a second of the server's CPU time.
 func (r round) shareOfCPU() float64 {
 	return r.Goodput / max(r.OverCPU, 1e-9) / max(r.Peak/max(r.PeakCPU, 1e-9), 1e-9)
+}
+
+// mostOthers is the share of the machine that others may use before nothing is judged.
+const mostOthers = 0.1
+
+func crowded(rounds []round) bool {
+	return slices.ContainsFunc(rounds, func(r round) bool { return r.Others > mostOthers })
 }
 
 func verdict(reached bool) string {
