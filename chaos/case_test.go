@@ -218,13 +218,7 @@ func (h *hostile) setExpect(value string) (err error) {
 }
 
 func TestHostileTextsAreCompiled(t *testing.T) {
-	wat2wasm, err := exec.LookPath("wat2wasm")
-	if err != nil {
-		if os.Getenv("WEIR_REQUIRE_TOOLS") == "1" {
-			t.Fatal("wat2wasm (wabt) is not installed")
-		}
-		t.Skip("wat2wasm (wabt) is not installed")
-	}
+	wat2wasm := needTool(t, "wat2wasm")
 	out := filepath.Join(t.TempDir(), "out.wasm")
 	for _, h := range cases(t) {
 		if filepath.Ext(h.file) != ".wat" {

@@ -213,7 +213,7 @@ func TestADrainAlwaysEnds(t *testing.T) {
 	needBinary(t)
 	t.Run("a second signal stops at once", func(t *testing.T) {
 		s := started(t, echoSite(t, anyPort, "drain: {spread: 30s, timeout: 60s}\n"))
-		cr := gather(t, s.address(), 200)
+		gather(t, s.address(), 200)
 		s.signal(t, syscall.SIGTERM)
 		if !eventually(func() bool { return status(s.adminURL(t)+"/readyz") == http.StatusServiceUnavailable }) {
 			t.Fatal("no drain begins")
@@ -222,7 +222,6 @@ func TestADrainAlwaysEnds(t *testing.T) {
 		if code := s.ended(t, patience); code != 1 {
 			t.Errorf("exit code %d, want 1", code)
 		}
-		_ = cr
 		tell(t, "T-106", "a second SIGTERM while it drains", "exit code 1 at once")
 	})
 	t.Run("clients that never close are cut", func(t *testing.T) {

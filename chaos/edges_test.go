@@ -109,10 +109,7 @@ func TestTooFewDescriptors(t *testing.T) {
 // T-052: accept fails for a while, with every error that there is for it.
 func TestAcceptFails(t *testing.T) {
 	needBinary(t)
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed")
-	}
+	strace := needTool(t, "strace")
 	if said, err := exec.Command(strace, "-qqq", "-o", "/dev/null", "true").CombinedOutput(); err != nil {
 		t.Skipf("no process may be traced here: %v: %s", err, said)
 	}

@@ -22,9 +22,7 @@ import (
 func isolate(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"ip", "unshare", "nsenter"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(program + " is not installed")
-		}
+		needTool(t, program)
 	}
 	goruntime.LockOSThread()
 	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {

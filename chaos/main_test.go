@@ -78,3 +78,17 @@ type buildError struct {
 }
 
 func (e *buildError) Error() string { return "go build: " + e.err.Error() + "\n" + e.said }
+
+// needTool finds a program that only some tests need. Where all tools must be there it fails without it, else it skips.
+func needTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv("WEIR_REQUIRE_TOOLS") == "1":
+		t.Fatalf("%s is not installed", name)
+	default:
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}

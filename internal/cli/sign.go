@@ -99,7 +99,11 @@ func signFile(env *Env, module, keyFile, out string, version uint64) error {
 	if err != nil {
 		return usage("%s: %v", module, err)
 	}
-	if err := replaceFile(env, out, signed); err != nil {
+	made, err := besideFile(out, signed)
+	if err == nil {
+		err = made.commit()
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Stderr, "%s: version %d, signed by %s\n", out, version, sign.FormatKey(key.Public().(ed25519.PublicKey)))
