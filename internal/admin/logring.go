@@ -77,8 +77,8 @@ func (l *LogRing) keep(ctx context.Context, toJSON slog.Handler, r slog.Record) 
 	defer l.mu.Unlock()
 	l.line.Reset()
 	if err := toJSON.Handle(ctx, r); err != nil || l.line.Len() > maxLogRecordBytes {
-		l.line.Reset()
 		text, _ := json.Marshal(map[string]any{"time": r.Time, "level": r.Level.String(), "msg": "a record that is too long", "bytes": l.line.Len()})
+		l.line.Reset()
 		l.line.Write(append(text, '\n'))
 	}
 	line := logLine{r.Level, bytes.Clone(l.line.Bytes())}
