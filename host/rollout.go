@@ -19,8 +19,8 @@ var (
 	// ErrConflict means that another generation is current than the caller has
 	// expected: somebody else was faster.
 	ErrConflict = errors.New("host: another generation is current")
-	// ErrOlder means that a module's version is lower than one that was loaded
-	// before.
+	// ErrOlder means that the version of a signed module is lower than one that was
+	// loaded before.
 	ErrOlder = errors.New("host: a newer version was loaded before")
 	// ErrNoCanary means that there is no canary.
 	ErrNoCanary = errors.New("host: no canary runs")
@@ -197,7 +197,7 @@ func (tn *tenant) expectLocked(m Module) error {
 	if current := tn.rule.Load().stable.number; m.Replaces != 0 && m.Replaces != current {
 		return fmt.Errorf("%w: %d, not %d", ErrConflict, current, m.Replaces)
 	}
-	if m.Version < tn.newest {
+	if m.Signer != "" && m.Version < tn.newest {
 		return fmt.Errorf("%w: %d, and this is %d", ErrOlder, tn.newest, m.Version)
 	}
 	return nil
@@ -279,7 +279,7 @@ func (tn *tenant) tryInstall(gen *generation, m Module) (done bool, _ error) {
 	if gen.number <= tn.last {
 		return false, nil
 	}
-	tn.last, tn.newest = gen.number, m.Version
+	tn.last, tn.newest = gen.number, max(tn.newest, m.Version)
 	tn.results[reloadDone]++
 	if percent := gen.rollout.Canary; percent > 0 {
 		rule := *tn.rule.Load()

@@ -304,7 +304,7 @@ func TestOfTwoWhoReplaceTheSameGenerationOneWins(t *testing.T) {
 
 func TestAnOlderVersionIsNotLoadedAgain(t *testing.T) {
 	l := newLab(t, withoutPings)
-	version := func(n uint64) func(*Module) { return func(m *Module) { m.Version = n } }
+	version := func(n uint64) func(*Module) { return func(m *Module) { m.Version, m.Signer = n, "somebody" } }
 	l.mustReload(version(7))
 	l.mustReload(version(7)) // the same one, with other settings say
 	for _, n := range []uint64{6, 0} {
@@ -321,6 +321,10 @@ func TestAnOlderVersionIsNotLoadedAgain(t *testing.T) {
 	})
 	if !errors.Is(err, ErrOlder) {
 		t.Errorf("overtaken: %v", err)
+	}
+	l.mustReload() // the operator asks for no signature any more,
+	if _, err := l.reload(version(8)); !errors.Is(err, ErrOlder) {
+		t.Errorf("and asks again: %v", err)
 	}
 	l.close()
 }

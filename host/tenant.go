@@ -68,11 +68,11 @@ type Module struct {
 	// Replaces is the generation that a reload must find current, else it fails
 	// with ErrConflict. 0 means any.
 	Replaces uint64
-	// Version is what its author calls this version: a reload with a lower one than
-	// any that was loaded before fails with ErrOlder. 0 means that it has none.
-	Version uint64
-	// Signer is who vouches for Wasm, for the log; empty means nobody.
+	// Signer is who vouches for Wasm and Version; empty means that nobody is asked to.
 	Signer string
+	// Version is what Signer calls this version: a reload with a lower one than any
+	// that was loaded before fails with ErrOlder. 0 is the lowest.
+	Version uint64
 }
 
 var moduleName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
